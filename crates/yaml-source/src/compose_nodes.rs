@@ -115,7 +115,7 @@ struct Open {
 
 enum Items {
     Sequence(Vec<Node>),
-    Mapping(OpenMapping),
+    Mapping(Box<OpenMapping>),
 }
 
 #[derive(Default)]
@@ -146,7 +146,7 @@ impl Composer {
                 self.start(span, tag, anchor, Items::Sequence(Vec::new()))
             }
             Event::MappingStart { tag, anchor } => {
-                self.start(span, tag, anchor, Items::Mapping(OpenMapping::default()))
+                self.start(span, tag, anchor, Items::Mapping(Box::default()))
             }
             Event::CollectionEnd { flow } => self.end_collection(flow, &span),
             Event::Alias(number) => self.alias(number, span),
@@ -231,7 +231,7 @@ impl Composer {
                 });
                 let items = match mapping.merge {
                     None => mapping.plain_entries(),
-                    Some(_) => self.merge(mapping, &mut open.size),
+                    Some(_) => self.merge(*mapping, &mut open.size),
                 };
                 Value::Mapping(Mapping {
                     inner: Arc::new(Collection { items, tag: open.tag, size: open.size }),

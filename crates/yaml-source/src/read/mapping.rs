@@ -111,7 +111,8 @@ impl<'v> MappingReader<'v> {
         if let Some(read) = self.read.get_mut(index) {
             *read = true;
         }
-        self.mapping.as_ref()?.iter().nth(index).cloned()
+        let entries: &[Entry] = self.mapping.as_ref()?;
+        entries.get(index).cloned()
     }
 
     /// Takes every entry that has not been read and whose key the predicate wants, such as `x-*`, in the order of the file.
