@@ -1,0 +1,6 @@
+//! Both sides over real sockets on the loopback address.
+
+mod read_client;
+mod support;
+mod write_client;
+mod write_server;

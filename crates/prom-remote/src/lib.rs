@@ -1,0 +1,60 @@
+//! Prometheus remote write and remote read on bytes.
+//!
+//! Everything here is a function from bytes to bytes or to values: no sockets, no clock, no environment, no
+//! files. The HTTP side is the crate `prom-remote-http`.
+//!
+//! What is kept: sample values, histograms, exemplars and unknown fields are never decoded and encoded again.
+//! [`LabelSplicer`] adds a label to every series of a request inside the wire bytes; [`keep_series`] removes
+//! series from it; everything else in the request stays the same byte for byte, NaN payloads and `-0.0` included.
+//!
+//! What is refused: no input panics, and every [limit](Limits) is checked before memory is taken.
+//!
+//! Specifications: remote write 1.0 (`docs/specs/prw/remote_write_spec.md` of prometheus/docs) and the remote
+//! read API of Prometheus, which has no formal specification. The messages are in `proto/`.
+//!
+//! ```
+//! use prom_remote::{LabelSplicer, Limits, Sample, WriteRequestBuilder, WriteRequestView};
+//!
+//! let limits = Limits::default();
+//! let mut builder = WriteRequestBuilder::new();
+//! builder.series([("__name__", "up"), ("job", "kafka")], [Sample::new(1_700_000_000_000, 1.0)]);
+//! let request = builder.finish();
+//!
+//! let splicer = LabelSplicer::new("source", "testbed")?;
+//! let mut spliced = Vec::new();
+//! splicer.splice(&request, &limits, &mut spliced)?;
+//!
+//! for series in WriteRequestView::new(&spliced).series() {
+//!     let series = series?;
+//!     assert_eq!(series.label(b"source"), Some(&b"testbed"[..]));
+//!     assert_eq!(series.sample_count(), 1);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod compression;
+mod fingerprint;
+mod limits;
+mod proto;
+mod read;
+mod sample;
+mod wire;
+mod write;
+
+pub use compression::{CompressionError, Compressor, decompress};
+pub use fingerprint::{Difference, SeriesFingerprint, SeriesSetFingerprint};
+pub use limits::Limits;
+pub use read::{
+    Label, Matcher, MatcherKind, Query, ReadDecodeError, ReadHistogram, ReadRequest, ReadResponseSeries,
+    ReadResponseView, ReadSeries, ResponseType, decode_samples,
+};
+pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, TimeRange, TimestampBounds};
+pub use wire::{DecodeError, DecodeErrorKind};
+pub use write::{
+    Entries, Entry, Fault, HistogramView, InvalidLabel, KeepReport, LabelSplicer, LabelView, Labels,
+    MetadataView, MetricType, SeriesVerdict, SeriesView, Severity, SpliceReport, Summary, UnknownFieldView,
+    ValidationReport, WriteRequestBuilder, WriteRequestView, keep_series, validate,
+};

@@ -1,0 +1,35 @@
+//! Bounds on what a peer may send.
+
+/// Bounds on what a peer may send; each is checked before memory for it is taken.
+///
+/// The defaults fit every known sender: Prometheus sends 2,000 samples in a request and itself refuses more than
+/// 32 MiB of decoded bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest snappy block accepted, in bytes. Default 32 MiB.
+    pub max_compressed_bytes: usize,
+    /// The largest message after decompression, in bytes. Default 32 MiB.
+    pub max_decoded_bytes: usize,
+    /// The most series in one message. Default 100,000.
+    pub max_series: usize,
+    /// The most samples and histograms in one message. Default 5,000,000.
+    pub max_samples: usize,
+    /// The most labels of one series. Default 256.
+    pub max_labels_per_series: usize,
+    /// The longest label name or label value, in bytes. Default 64 KiB.
+    pub max_label_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_compressed_bytes: 32 << 20,
+            max_decoded_bytes: 32 << 20,
+            max_series: 100_000,
+            max_samples: 5_000_000,
+            max_labels_per_series: 256,
+            max_label_bytes: 64 << 10,
+        }
+    }
+}

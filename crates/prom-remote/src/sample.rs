@@ -1,0 +1,152 @@
+//! Samples and times, shared by writing and reading.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// The value bits by which Prometheus marks the end of a series (remote write 1.0, "Stale Markers").
+///
+/// It is one NaN of many: compare bits, never values.
+pub const STALE_MARKER_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// One measured value: a timestamp and the bits of a double.
+///
+/// The value is kept as bits, so that NaN payloads and `-0.0` survive and equality means what it says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sample {
+    /// Milliseconds since the Unix epoch; may be negative.
+    pub timestamp_ms: i64,
+    /// The value as IEEE 754 bits.
+    pub value_bits: u64,
+}
+
+impl Sample {
+    /// Makes a sample from a number; `timestamp_ms` is milliseconds since the Unix epoch.
+    pub fn new(timestamp_ms: i64, value: f64) -> Self {
+        Self { timestamp_ms, value_bits: value.to_bits() }
+    }
+
+    /// Makes the sample that says "this series has ended".
+    pub fn stale(timestamp_ms: i64) -> Self {
+        Self { timestamp_ms, value_bits: STALE_MARKER_BITS }
+    }
+
+    /// Returns the value as a number.
+    pub fn value(self) -> f64 {
+        f64::from_bits(self.value_bits)
+    }
+
+    /// Tells whether the sample is a stale marker: exactly [`STALE_MARKER_BITS`], no other NaN.
+    pub fn is_stale(self) -> bool {
+        self.value_bits == STALE_MARKER_BITS
+    }
+}
+
+impl fmt::Debug for Sample {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}@{} ({:#018x})", self.value(), self.timestamp_ms, self.value_bits)
+    }
+}
+
+/// A half-open range of time `[start, end)` in milliseconds since the Unix epoch; never empty.
+///
+/// Remote read speaks of closed ranges; the conversion is in this type and nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TimeRange {
+    start_ms: i64,
+    end_ms: i64,
+}
+
+/// The end of a time range is not after its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("time range [{start_ms}, {end_ms}) is empty")]
+pub struct InvalidTimeRange {
+    /// The first millisecond asked for.
+    pub start_ms: i64,
+    /// The first millisecond not asked for.
+    pub end_ms: i64,
+}
+
+impl TimeRange {
+    /// Makes the range from `start_ms` (inside) to `end_ms` (outside).
+    ///
+    /// # Errors
+    /// An empty range: `start_ms >= end_ms`.
+    pub fn new(start_ms: i64, end_ms: i64) -> Result<Self, InvalidTimeRange> {
+        if start_ms < end_ms {
+            Ok(Self { start_ms, end_ms })
+        } else {
+            Err(InvalidTimeRange { start_ms, end_ms })
+        }
+    }
+
+    /// Returns the first millisecond of the range.
+    pub fn start_ms(self) -> i64 {
+        self.start_ms
+    }
+
+    /// Returns the first millisecond after the range.
+    pub fn end_ms(self) -> i64 {
+        self.end_ms
+    }
+
+    /// Tells whether the timestamp is in the range.
+    pub fn contains(self, timestamp_ms: i64) -> bool {
+        self.start_ms <= timestamp_ms && timestamp_ms < self.end_ms
+    }
+
+    /// Returns the protocol's form: both ends inclusive.
+    pub(crate) fn closed(self) -> (i64, i64) {
+        // Not empty, so the end is above the smallest number.
+        (self.start_ms, self.end_ms.saturating_sub(1))
+    }
+}
+
+/// The earliest and the latest timestamp found somewhere; both are real timestamps (closed form).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimestampBounds {
+    /// The earliest, in milliseconds since the Unix epoch.
+    pub min_ms: i64,
+    /// The latest, in milliseconds since the Unix epoch.
+    pub max_ms: i64,
+}
+
+impl TimestampBounds {
+    pub(crate) fn include(bounds: &mut Option<Self>, timestamp_ms: i64) {
+        Self::merge(bounds, Some(Self { min_ms: timestamp_ms, max_ms: timestamp_ms }));
+    }
+
+    pub(crate) fn merge(bounds: &mut Option<Self>, other: Option<Self>) {
+        *bounds = match (*bounds, other) {
+            (Some(a), Some(b)) => {
+                Some(Self { min_ms: a.min_ms.min(b.min_ms), max_ms: a.max_ms.max(b.max_ms) })
+            }
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_open_becomes_closed_in_one_place() {
+        let range = TimeRange::new(1_000, 2_000).unwrap();
+        assert_eq!(range.closed(), (1_000, 1_999));
+        assert!(range.contains(1_000) && range.contains(1_999) && !range.contains(2_000));
+        assert_eq!(TimeRange::new(i64::MIN, i64::MIN + 1).unwrap().closed(), (i64::MIN, i64::MIN));
+    }
+
+    #[test]
+    fn refuses_an_empty_range() {
+        assert!(TimeRange::new(5, 5).is_err());
+        assert!(TimeRange::new(6, 5).is_err());
+    }
+
+    #[test]
+    fn a_stale_marker_is_its_bits_only() {
+        assert!(Sample::stale(1).is_stale());
+        assert!(!Sample::new(1, f64::NAN).is_stale());
+    }
+}
