@@ -1,0 +1,640 @@
+//! The measured worker: a member of a consumer group that checks every message's place and latency.
+//!
+//! Latency is from the *intended* send time to the end of processing, so a worker that was stopped for ten seconds shows ten
+//! seconds. Offsets are committed after processing, with what the next owner of the partition should expect (see
+//! [`crate::record`]); so delivery is at least once. A duplicate's latency is not recorded.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Message, Offset, Statistics, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use crate::{
+    client::{BootstrapServers, ClientSetting, LogThrottle, client_config, log_client, wall_clock_ns},
+    exposition::{Exposition, Kind},
+    metrics::{LatencyFamilies, per_partition},
+    payload::{Header, Identifier},
+    record::{LatencyRecord, Outcome, PartitionSequences, StreamId},
+};
+
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+/// A lag older than this is unknown.
+const LAG_EXPIRES_AFTER: Duration = Duration::from_secs(10);
+/// The most (stream, partition) pairs with metrics of their own.
+const MAXIMUM_STREAM_METRICS: usize = 10_000;
+
+/// What to consume, and how.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The first brokers to ask.
+    pub bootstrap: BootstrapServers,
+    /// The topic; it need not exist yet.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// This worker's name.
+    pub worker: Identifier,
+    /// How often processed offsets are committed.
+    pub commit_interval: Duration,
+    /// Simulated work: how long each message is held before it counts as processed.
+    pub processing_time: Duration,
+    /// After this time without heartbeat the group takes the partitions away.
+    pub session_timeout: Duration,
+    /// `partition.assignment.strategy`.
+    pub assignment_strategy: String,
+    /// Where to begin without a committed offset.
+    pub begin: Begin,
+    /// librdkafka settings over these.
+    pub settings: Vec<ClientSetting>,
+}
+
+/// Where a partition without a committed offset is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// The oldest message.
+    Earliest,
+    /// Messages written from now on.
+    Latest,
+}
+
+/// Why a worker ended with a fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// librdkafka refused the settings.
+    #[error("failed to make the Kafka client")]
+    Client(#[source] KafkaError),
+    /// The topic's name cannot be subscribed to.
+    #[error("failed to subscribe to {topic:?}")]
+    Subscribe {
+        /// The topic.
+        topic: String,
+        /// What librdkafka says.
+        #[source]
+        source: KafkaError,
+    },
+    /// The client cannot go on.
+    #[error("the Kafka client failed for good")]
+    Fatal(#[source] KafkaError),
+}
+
+/// The running worker as others see it: control and metrics.
+#[derive(Debug)]
+pub struct WorkerState {
+    config: WorkerConfig,
+    stop: AtomicBool,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    joined: bool,
+    assigned: HashMap<i32, AssignedPartition>,
+    totals: BTreeMap<i32, PartitionTotals>,
+    streams: BTreeMap<(StreamId, i32), StreamTotals>,
+    untracked: u64,
+    malformed: u64,
+    rebalances: u64,
+    commits: u64,
+    commit_failures: u64,
+    errors: u64,
+    latency: LatencyRecord,
+}
+
+/// A partition from its assignment to its revocation.
+#[derive(Debug, Default)]
+struct AssignedPartition {
+    /// Known from the first message on.
+    sequences: Option<PartitionSequences>,
+    /// The offset after the last processed message.
+    position: Option<i64>,
+    uncommitted: bool,
+    lag: Option<(Instant, u64)>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct PartitionTotals {
+    consumed: u64,
+    bytes: u64,
+    lost: u64,
+    duplicates: u64,
+    reordered: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct StreamTotals {
+    consumed: u64,
+    highest: u64,
+}
+
+impl WorkerState {
+    /// Makes the state of a worker that will run with `config`.
+    pub fn new(config: WorkerConfig) -> Self {
+        Self { config, stop: AtomicBool::new(false), record: Mutex::default() }
+    }
+
+    /// Asks the worker to commit, leave the group and return.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the group was joined: an assignment came, though it may be empty.
+    pub fn is_ready(&self) -> bool {
+        self.record().joined
+    }
+
+    /// Returns the end-to-end latencies as a serialized HDR histogram (V2, microseconds).
+    pub fn latency_hdr(&self) -> Vec<u8> {
+        self.record().latency.to_hdr_bytes()
+    }
+
+    /// Returns the metrics page.
+    pub fn metrics(&self) -> String {
+        let mut page = Exposition::default();
+        page.family("kafka_load_worker_info", Kind::Gauge, "Who works; always 1.").sample(
+            &[("worker", &self.config.worker), ("group", &self.config.group), ("topic", &self.config.topic)],
+            1,
+        );
+        self.record().write(&mut page);
+        page.finish()
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    fn processed(&mut self, message: &Processed<'_>) {
+        let totals = self.totals.entry(message.partition).or_default();
+        totals.consumed += 1;
+        totals.bytes += message.payload.len() as u64;
+        let assigned = self.assigned.entry(message.partition).or_default();
+        assigned.position = Some(message.offset + 1);
+        assigned.uncommitted = true;
+        let decoded = Header::decode(message.payload);
+        let Some((header, stream)) = decoded.ok().and_then(|header| Some((header, StreamId::of(&header)?)))
+        else {
+            self.malformed += 1;
+            return;
+        };
+        let sequences = assigned.sequences.get_or_insert_with(PartitionSequences::from_unknown);
+        let outcome = sequences.observe(&stream, header.sequence);
+        match outcome {
+            Outcome::Gap { lost } => totals.lost += lost,
+            Outcome::Duplicate => totals.duplicates += 1,
+            Outcome::Reordered => totals.reordered += 1,
+            Outcome::InOrder | Outcome::Started => {}
+        }
+        if outcome != Outcome::Duplicate {
+            self.latency.record_between(header.intended_ns, message.processed_ns);
+        }
+        self.count_stream((stream, message.partition), header.sequence);
+    }
+
+    fn count_stream(&mut self, key: (StreamId, i32), sequence: u64) {
+        if self.streams.len() >= MAXIMUM_STREAM_METRICS && !self.streams.contains_key(&key) {
+            self.untracked += 1;
+            return;
+        }
+        let stream = self.streams.entry(key).or_default();
+        stream.consumed += 1;
+        stream.highest = stream.highest.max(sequence);
+    }
+
+    /// Makes the list of offsets to commit, out of the partitions chosen, and takes them as committed.
+    fn take_commit(
+        &mut self,
+        topic: &str,
+        choose: impl Fn(i32, &AssignedPartition) -> bool,
+    ) -> TopicPartitionList {
+        let mut offsets = TopicPartitionList::new();
+        for (&partition, assigned) in &mut self.assigned {
+            let Some(position) = assigned.position.filter(|_| choose(partition, assigned)) else { continue };
+            assigned.uncommitted = false;
+            let mut element = offsets.add_partition(topic, partition);
+            let metadata = assigned.sequences.as_ref().map(PartitionSequences::to_commit_metadata);
+            element.set_metadata(metadata.unwrap_or_default());
+            if let Err(error) = element.set_offset(Offset::Offset(position)) {
+                tracing::error!(%error, partition, position, "offset refused");
+            }
+        }
+        offsets
+    }
+
+    /// Takes what only the client knows: high watermarks and committed offsets.
+    fn update(&mut self, statistics: &Statistics, topic: &str, begin: Begin) {
+        let Some(topic) = statistics.topics.get(topic) else { return };
+        let now = Instant::now();
+        for (partition, assigned) in &mut self.assigned {
+            let Some(shown) = topic.partitions.get(partition) else { continue };
+            // The client's own view of the committed offset tells when a commit must be repeated.
+            assigned.uncommitted |=
+                assigned.position.is_some_and(|position| shown.committed_offset < position);
+            // Negative numbers are librdkafka's "unknown".
+            let known = |offset: i64| (offset >= 0).then_some(offset);
+            let begin = || known(shown.lo_offset).filter(|_| begin == Begin::Earliest);
+            let position = assigned.position.or(known(shown.committed_offset)).or_else(begin);
+            let lag =
+                known(shown.hi_offset).zip(position).map(|(high, position)| (high - position).max(0) as u64);
+            assigned.lag = lag.map(|lag| (now, lag));
+        }
+    }
+
+    fn write(&self, page: &mut Exposition) {
+        self.write_partitions(page);
+        self.write_streams(page);
+        let mut counter = |name, help, value| page.single(name, Kind::Counter, help, value);
+        counter(
+            "kafka_load_malformed_messages_total",
+            "Messages that no producer of ours wrote.",
+            self.malformed,
+        );
+        counter(
+            "kafka_load_untracked_messages_total",
+            "Messages of streams above the metrics' limit.",
+            self.untracked,
+        );
+        counter("kafka_load_rebalances_total", "Assignments received from the group.", self.rebalances);
+        counter("kafka_load_commits_total", "Offset commits asked for.", self.commits);
+        counter("kafka_load_commit_failures_total", "Offset commits that failed.", self.commit_failures);
+        counter("kafka_load_errors_total", "Errors reported by the client.", self.errors);
+        END_TO_END_LATENCY.write(page, &self.latency);
+    }
+
+    fn write_partitions(&self, page: &mut Exposition) {
+        page.single(
+            "kafka_load_assigned_partitions",
+            Kind::Gauge,
+            "Partitions that this worker holds.",
+            self.assigned.len(),
+        );
+        let totals = || self.totals.iter().map(|(partition, totals)| (*partition, totals));
+        let mut counter = |name, help, value: fn(&PartitionTotals) -> u64| {
+            per_partition(page, name, Kind::Counter, help, totals(), |totals| Some(value(totals)));
+        };
+        counter("kafka_load_consumed_messages_total", "Messages processed, repeated ones included.", |t| {
+            t.consumed
+        });
+        counter("kafka_load_consumed_bytes_total", "Value bytes processed.", |t| t.bytes);
+        counter(
+            "kafka_load_lost_messages_total",
+            "Sequence numbers skipped; those in kafka_load_reordered_messages_total came after all.",
+            |t| t.lost,
+        );
+        counter(
+            "kafka_load_duplicate_messages_total",
+            "Sequence numbers consumed before, here or by the partition's previous owner.",
+            |t| t.duplicates,
+        );
+        counter(
+            "kafka_load_reordered_messages_total",
+            "Skipped sequence numbers that came after all.",
+            |t| t.reordered,
+        );
+        let assigned: BTreeMap<i32, &AssignedPartition> =
+            self.assigned.iter().map(|(partition, assigned)| (*partition, assigned)).collect();
+        per_partition(
+            page,
+            "kafka_load_lag_messages",
+            Kind::Gauge,
+            "High watermark minus position of the partitions held, at most 1 s old; no sample when unknown.",
+            assigned,
+            |assigned| {
+                assigned.lag.filter(|(when, _)| when.elapsed() < LAG_EXPIRES_AFTER).map(|(_, lag)| lag)
+            },
+        );
+    }
+
+    fn write_streams(&self, page: &mut Exposition) {
+        let mut family = |name, kind, help, value: fn(&StreamTotals) -> u64| {
+            let mut family = page.family(name, kind, help);
+            for ((StreamId { run, producer, epoch }, partition), totals) in &self.streams {
+                let labels: &[(&str, &dyn std::fmt::Display)] =
+                    &[("run", run), ("producer", producer), ("epoch", epoch), ("partition", partition)];
+                family.sample(labels, value(totals));
+            }
+        };
+        family(
+            "kafka_load_last_consumed_sequence",
+            Kind::Gauge,
+            "Highest sequence consumed by this worker; the first is 0.",
+            |totals| totals.highest,
+        );
+        family(
+            "kafka_load_stream_consumed_messages_total",
+            Kind::Counter,
+            "Messages of the stream processed by this worker, repeated ones included.",
+            |totals| totals.consumed,
+        );
+    }
+}
+
+const END_TO_END_LATENCY: LatencyFamilies = LatencyFamilies {
+    histogram: "kafka_load_end_to_end_latency_seconds",
+    quantile: "kafka_load_end_to_end_latency_quantile_seconds",
+    maximum: "kafka_load_end_to_end_latency_max_seconds",
+    clamped: "kafka_load_end_to_end_latency_clamped_total",
+    meaning: "From a message's intended send time to the end of its processing, duplicates excluded.",
+};
+
+struct Processed<'a> {
+    partition: i32,
+    offset: i64,
+    payload: &'a [u8],
+    processed_ns: u64,
+}
+
+struct WorkerContext {
+    state: Arc<WorkerState>,
+}
+
+impl ClientContext for WorkerContext {
+    fn stats(&self, statistics: Statistics) {
+        let config = &self.state.config;
+        self.state.record().update(&statistics, &config.topic, config.begin);
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // The only trace of an asynchronous commit that failed: its callback is not called for commits of given offsets.
+        if facility == "COMMITFAIL" {
+            self.state.record().commit_failures += 1;
+        }
+        log_client(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.state.record().errors += 1;
+        // What went wrong stands in the client's log already.
+        tracing::debug!(%error, reason, "client error");
+    }
+}
+
+impl ConsumerContext for WorkerContext {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(revoked) = rebalance else { return };
+        let revoked: Vec<i32> = revoked.elements().iter().map(|element| element.partition()).collect();
+        tracing::info!(partitions = ?revoked, "partitions revoked");
+        if !consumer.assignment_lost() {
+            commit(consumer, &self.state, CommitMode::Sync, |partition, _| revoked.contains(&partition));
+        }
+        self.state.record().assigned.retain(|partition, _| !revoked.contains(partition));
+    }
+
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(assigned) => {
+                let assigned: Vec<i32> =
+                    assigned.elements().iter().map(|element| element.partition()).collect();
+                tracing::info!(partitions = ?assigned, "partitions assigned");
+                let mut record = self.state.record();
+                record.joined = true;
+                record.rebalances += 1;
+                record
+                    .assigned
+                    .extend(assigned.into_iter().map(|partition| (partition, AssignedPartition::default())));
+            }
+            Rebalance::Revoke(_) => {}
+            Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
+        }
+    }
+}
+
+/// Works until [`WorkerState::stop`], then commits and leaves the group; blocks the calling thread.
+///
+/// # Errors
+/// The settings are wrong, or the client cannot go on.
+pub fn run(state: &Arc<WorkerState>) -> Result<(), WorkerError> {
+    let config = &state.config;
+    let consumer = make_client(config, state)?;
+    consumer
+        .subscribe(&[&config.topic])
+        .map_err(|source| WorkerError::Subscribe { topic: config.topic.clone(), source })?;
+    let mut throttle = LogThrottle::every(Duration::from_secs(1));
+    let mut last_commit = Instant::now();
+    while !state.stopping() {
+        match consumer.poll(POLL_TIMEOUT) {
+            Some(Ok(message)) => {
+                let payload = message.payload().unwrap_or_default();
+                process(state, &consumer, message.partition(), message.offset(), payload);
+            }
+            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) => {
+                return Err(WorkerError::Fatal(error));
+            }
+            Some(Err(error)) => {
+                state.record().errors += 1;
+                if let Some(more) = throttle.pass() {
+                    tracing::warn!(%error, more, "poll failed");
+                }
+            }
+            None => {}
+        }
+        if last_commit.elapsed() >= config.commit_interval {
+            commit(&consumer, state, CommitMode::Async, |_, assigned| assigned.uncommitted);
+            last_commit = Instant::now();
+        }
+    }
+    tracing::info!("stopping, leaving the group");
+    commit(&consumer, state, CommitMode::Sync, |_, _| true);
+    // Dropping the consumer leaves the group.
+    Ok(())
+}
+
+fn make_client(
+    config: &WorkerConfig,
+    state: &Arc<WorkerState>,
+) -> Result<BaseConsumer<WorkerContext>, WorkerError> {
+    let begin = match config.begin {
+        Begin::Earliest => "earliest",
+        Begin::Latest => "latest",
+    };
+    let mut client = client_config(config.bootstrap.as_str(), config.worker.as_str(), &[]);
+    client
+        .set("group.id", &config.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", begin)
+        .set("partition.assignment.strategy", &config.assignment_strategy)
+        .set("session.timeout.ms", config.session_timeout.as_millis().to_string())
+        .set("queued.max.messages.kbytes", "16384")
+        .set("statistics.interval.ms", STATISTICS_INTERVAL.as_millis().to_string())
+        .set("topic.metadata.refresh.interval.ms", "5000");
+    for ClientSetting { key, value } in &config.settings {
+        client.set(key, value);
+    }
+    client.create_with_context(WorkerContext { state: state.clone() }).map_err(WorkerError::Client)
+}
+
+fn process(
+    state: &WorkerState,
+    consumer: &BaseConsumer<WorkerContext>,
+    partition: i32,
+    offset: i64,
+    payload: &[u8],
+) {
+    let first = state.record().assigned.get(&partition).is_none_or(|assigned| assigned.sequences.is_none());
+    if first {
+        let sequences = known_sequences(consumer, &state.config.topic, partition, offset);
+        match state.record().assigned.entry(partition) {
+            Entry::Occupied(mut entry) => entry.get_mut().sequences = Some(sequences),
+            Entry::Vacant(entry) => {
+                entry
+                    .insert(AssignedPartition { sequences: Some(sequences), ..AssignedPartition::default() });
+            }
+        }
+    }
+    if !state.config.processing_time.is_zero() {
+        thread::sleep(state.config.processing_time);
+    }
+    state.record().processed(&Processed { partition, offset, payload, processed_ns: wall_clock_ns() });
+}
+
+/// Finds out what the partition's first message, at `first_offset`, should be compared with.
+fn known_sequences(
+    consumer: &BaseConsumer<WorkerContext>,
+    topic: &str,
+    partition: i32,
+    first_offset: i64,
+) -> PartitionSequences {
+    let mut request = TopicPartitionList::new();
+    request.add_partition(topic, partition);
+    let committed = match consumer.committed_offsets(request, COMMITTED_TIMEOUT) {
+        Ok(committed) => committed,
+        Err(error) => {
+            tracing::warn!(%error, partition, "committed offset unknown, beginning at the first sequence seen");
+            return PartitionSequences::from_unknown();
+        }
+    };
+    let element = committed.find_partition(topic, partition);
+    let continued = element.and_then(|element| match element.offset() {
+        Offset::Offset(offset) if offset <= first_offset => {
+            PartitionSequences::from_commit_metadata(element.metadata())
+        }
+        _ => None,
+    });
+    continued.unwrap_or_else(|| match first_offset {
+        0 => PartitionSequences::from_beginning(),
+        _ => PartitionSequences::from_unknown(),
+    })
+}
+
+fn commit(
+    consumer: &BaseConsumer<WorkerContext>,
+    state: &WorkerState,
+    mode: CommitMode,
+    choose: impl Fn(i32, &AssignedPartition) -> bool,
+) {
+    let offsets = {
+        let mut record = state.record();
+        let offsets = record.take_commit(&state.config.topic, choose);
+        record.commits += u64::from(offsets.count() > 0);
+        offsets
+    };
+    if offsets.count() == 0 {
+        return;
+    }
+    if let Err(error) = consumer.commit(&offsets, mode) {
+        tracing::warn!(%error, "commit failed");
+        state.record().commit_failures += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(epoch: u64, sequence: u64, intended_ns: u64) -> Vec<u8> {
+        let header = Header { run: "r", producer: "p", epoch, sequence, intended_ns, sent_ns: intended_ns };
+        let mut message = vec![0; header.encoded_bytes()];
+        header.encode(&mut message).expect("large enough");
+        message
+    }
+
+    fn process_all(record: &mut Record, partition: i32, sequences: &[u64]) {
+        for (offset, sequence) in (0..).zip(sequences) {
+            let payload = message(1, *sequence, 1_000_000_000);
+            record.processed(&Processed {
+                partition,
+                offset,
+                payload: &payload,
+                processed_ns: 11_000_000_000,
+            });
+        }
+    }
+
+    #[track_caller]
+    fn check_line(record: &Record, line: &str) {
+        let mut page = Exposition::default();
+        record.write(&mut page);
+        let text = page.finish();
+        assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+    }
+
+    #[test]
+    fn shows_what_was_consumed() {
+        let mut record = Record::default();
+        process_all(&mut record, 2, &[5, 6, 8, 8]);
+        record.processed(&Processed { partition: 2, offset: 4, payload: b"foreign", processed_ns: 0 });
+        for line in [
+            "kafka_load_consumed_messages_total{partition=\"2\"} 5",
+            "kafka_load_lost_messages_total{partition=\"2\"} 1",
+            "kafka_load_duplicate_messages_total{partition=\"2\"} 1",
+            "kafka_load_malformed_messages_total 1",
+            "kafka_load_last_consumed_sequence{run=\"r\",producer=\"p\",epoch=\"1\",partition=\"2\"} 8",
+            "kafka_load_stream_consumed_messages_total{run=\"r\",producer=\"p\",epoch=\"1\",partition=\"2\"} 4",
+            "kafka_load_end_to_end_latency_seconds_bucket{le=\"5\"} 0",
+            "kafka_load_end_to_end_latency_seconds_bucket{le=\"10\"} 3",
+        ] {
+            check_line(&record, line);
+        }
+    }
+
+    #[test]
+    fn an_unknown_or_old_lag_is_not_shown() {
+        let mut record = Record::default();
+        let mut show = |lag| {
+            record.assigned.insert(0, AssignedPartition { lag, ..AssignedPartition::default() });
+            let mut page = Exposition::default();
+            record.write(&mut page);
+            page.finish().contains("kafka_load_lag_messages{partition=\"0\"} 7")
+        };
+        assert!(!show(None));
+        assert!(show(Some((Instant::now(), 7))));
+        let Some(long_ago) = Instant::now().checked_sub(LAG_EXPIRES_AFTER) else { return };
+        assert!(!show(Some((long_ago, 7))));
+    }
+
+    #[test]
+    fn commits_carry_position_and_expectation() {
+        let mut record = Record::default();
+        process_all(&mut record, 0, &[7, 8]);
+        process_all(&mut record, 1, &[3]);
+        let offsets = record.take_commit("t", |partition, _| partition == 0);
+        assert_eq!(offsets.count(), 1);
+        let element = offsets.find_partition("t", 0).expect("partition 0 was chosen");
+        assert_eq!(
+            (element.offset(), element.metadata()),
+            (Offset::Offset(2), "kafka-load/1 partial;r,p,1,9")
+        );
+        assert_eq!(record.take_commit("t", |_, assigned| assigned.uncommitted).count(), 1);
+        assert_eq!(record.take_commit("t", |_, assigned| assigned.uncommitted).count(), 0);
+    }
+}
