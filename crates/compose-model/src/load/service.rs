@@ -128,7 +128,7 @@ fn published(value: ValueReader<'_>) -> Option<PublishedPorts> {
 
 fn mount(mut value: ValueReader<'_>) -> Option<Mount> {
     if value.node().as_scalar().is_some() {
-        let text = text(ValueReader::new(&value.node().clone(), value.rules(), value.diagnostics()))?;
+        let text = text(value.reborrow())?;
         return match parse_mount(&text) {
             Ok(mount) => Some(mount),
             Err(error) => value.fail(error),
@@ -175,8 +175,7 @@ fn healthcheck_test(mut value: ValueReader<'_>) -> Option<HealthcheckTest> {
     if value.node().as_sequence().is_none() {
         return text(value).map(HealthcheckTest::Shell);
     }
-    let node = value.node().clone();
-    let words = ValueReader::new(&node, value.rules(), value.diagnostics()).each(text)?;
+    let words = value.reborrow().each(text)?;
     match words.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
         Some(("NONE", [])) => Some(HealthcheckTest::Disabled),
         Some(("CMD", [_, ..])) => Some(HealthcheckTest::Command(words.into_iter().skip(1).collect())),

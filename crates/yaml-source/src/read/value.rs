@@ -57,6 +57,17 @@ impl<'v> ValueReader<'v> {
         self.diagnostics
     }
 
+    /// Returns a second reader of the same value, for a reading function that looks twice.
+    pub fn reborrow(&mut self) -> ValueReader<'_> {
+        ValueReader {
+            node: self.node.clone(),
+            path: self.path.clone(),
+            rules: self.rules,
+            merged: self.merged.clone(),
+            diagnostics: &mut *self.diagnostics,
+        }
+    }
+
     /// Reports an error at this value and returns `None`, so that a reading function can end with it.
     pub fn fail<T>(self, message: impl Display) -> Option<T> {
         self.report(message, None)
