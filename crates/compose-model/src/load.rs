@@ -31,13 +31,18 @@ impl Loaded {
     /// Gives the findings of [`check`](crate::check()) their places in the file.
     pub fn diagnostics(&self, findings: &[Finding]) -> Diagnostics {
         let mut diagnostics = Diagnostics::default();
-        for finding in findings {
+        let mut worst_first: Vec<&Finding> = findings.iter().collect();
+        worst_first.sort_by_key(|finding| finding.severity);
+        for finding in worst_first {
+            // Whatever comes when the collection is full is counted only: its place does not matter.
+            let is_full = diagnostics.is_full();
+            let locate = |path: &Path| if is_full { self.root.span.clone() } else { self.locate(path) };
             let message = format!("{}: {}", finding.path, finding.message);
-            let mut diagnostic = Diagnostic::error(self.locate(&finding.path), message);
+            let mut diagnostic = Diagnostic::error(locate(&finding.path), message);
             diagnostic.severity = finding.severity;
             diagnostic.hint.clone_from(&finding.hint);
             for (path, message) in &finding.related {
-                diagnostic = diagnostic.with_label(self.locate(path), message.clone());
+                diagnostic = diagnostic.with_label(locate(path), message.clone());
             }
             diagnostics.push(diagnostic);
         }

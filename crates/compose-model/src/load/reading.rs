@@ -196,7 +196,9 @@ pub(super) fn extra(reader: &mut MappingReader<'_>, attributes: &Attributes) -> 
             let message = at_path(format!("unknown attribute {}, kept as it is", shown::quoted(name)));
             let mut diagnostic = Diagnostic::warning(entry.key.span.clone(), message);
             let known = attributes.modelled.iter().chain(attributes.kept).copied();
-            diagnostic.hint = closest(name, known).map(|near| format!("did you mean `{near}`?"));
+            if !reader.diagnostics().is_full() {
+                diagnostic.hint = closest(name, known).map(|near| format!("did you mean `{near}`?"));
+            }
             reader.diagnostics().push(diagnostic);
         }
         extra.insert(name.to_owned(), map_text(Tree::from_node(&entry.value, rules), unescape));

@@ -368,7 +368,8 @@ pub fn one_of<T: Clone>(words: &[(&'static str, T)]) -> impl Fn(ValueReader<'_>)
         }
         let found = shown::quoted(&scalar.text);
         let message = format!("expected one of {}, found {found}", listed(&known));
-        match closest(&scalar.text, known) {
+        let near = if value.diagnostics.is_full() { None } else { closest(&scalar.text, known) };
+        match near {
             Some(near) => value.fail_with_hint(message, format!("did you mean `{near}`?")),
             None => value.fail(message),
         }
