@@ -8,7 +8,7 @@ use yaml_source::{
     Diagnostic, Diagnostics, Limits, MappingReader, Node, ScalarRules, Source, Span, ValueReader, parse,
 };
 
-use crate::{Finding, Network, Path, Project, Volume, dollar, place};
+use crate::{Finding, Network, Path, Project, ProjectName, Volume, dollar, place};
 use reading::{boolean, extra, label_map, named, text};
 use service::PortBudget;
 
@@ -86,11 +86,25 @@ pub fn load_with_limits(source: &Source, limits: &Limits) -> Result<Loaded, Diag
 fn read_project(mut reader: MappingReader<'_>) -> Project {
     let budget = PortBudget::default();
     Project {
-        name: reader.optional("name", reading::parsed_text),
+        name: reader.optional("name", read_name),
         services: reader.or_default("services", |value| named(value, |value| service::read(value, &budget))),
         networks: reader.or_default("networks", |value| named(value, read_network)),
         volumes: reader.or_default("volumes", |value| named(value, read_volume)),
         extra: extra(&mut reader, &attributes::PROJECT),
+    }
+}
+
+/// The name, made fit as Compose does it.
+fn read_name(mut value: ValueReader<'_>) -> Option<ProjectName> {
+    let text = text(value.reborrow())?;
+    match ProjectName::normalized(&text) {
+        Ok(name) => {
+            if name.as_str() != text {
+                value.warn(format_args!("the name becomes `{name}`"), None);
+            }
+            Some(name)
+        }
+        Err(error) => value.fail(error),
     }
 }
 

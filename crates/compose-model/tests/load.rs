@@ -309,9 +309,9 @@ fn reports_faults_of_the_whole_file() {
         ],
     );
     check(
-        "name: Team A\n",
+        "name: '!'\n",
         &[
-            "1:7: error: name: `Team A` is not a project name: lower-case letters, digits, `_` and `-` are allowed, with a letter or digit first",
+            "1:7: error: name: `!` is not a project name: lower-case letters, digits, `_` and `-` are allowed, with a letter or digit first",
         ],
     );
     check("include: [x]\n", &["1:1: error: `include` is not supported yet"]);
@@ -319,6 +319,13 @@ fn reports_faults_of_the_whole_file() {
         "services: {a: {image: x}, a: {image: y}}\n",
         &["1:27: error: the key `a` stands twice in the same mapping"],
     );
+}
+
+#[test]
+fn a_project_name_is_made_fit_with_a_warning() {
+    let loaded = read("name: Team A\n");
+    assert_eq!(loaded.project.name.map(String::from).as_deref(), Some("teama"));
+    assert_eq!(lines(loaded.warnings), ["1:7: warning: name: the name becomes `teama`"]);
 }
 
 #[test]
