@@ -1,8 +1,11 @@
 //! What is wrong with a project although every part of it is well formed.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
-use yaml_source::{Severity, closest};
+use yaml_source::{Severity, closest, shown};
 
 use crate::{Condition, HealthcheckTest, MountKind, Path, Project, Protocol, Service, ServiceName, graph};
 
@@ -65,12 +68,13 @@ fn dependencies(project: &Project, name: &ServiceName, service: &Service, findin
         let path = Path::new(["services", name.as_str(), "depends_on", other.as_str()]);
         let Some(target) = project.services.get(other) else {
             if dependency.required {
-                findings.push(undefined(
+                undefined(
                     path,
                     "service",
                     other.as_str(),
                     project.services.keys().map(|name| name.as_str()),
-                ));
+                    findings,
+                );
             }
             continue;
         };
@@ -95,12 +99,13 @@ fn networks(project: &Project, name: &ServiceName, service: &Service, findings: 
     for network in service.networks.keys() {
         if network.as_str() != "default" && !project.networks.contains_key(network) {
             let path = Path::new(["services", name.as_str(), "networks", network.as_str()]);
-            findings.push(undefined(
+            undefined(
                 path,
                 "network",
                 network.as_str(),
                 project.networks.keys().map(|name| name.as_str()),
-            ));
+                findings,
+            );
         }
     }
 }
@@ -112,18 +117,44 @@ fn volumes(project: &Project, name: &ServiceName, service: &Service, findings: &
         };
         if !project.volumes.contains_key(source.as_str()) {
             let path = Path::new(["services", name.as_str(), "volumes"]).index(index);
-            findings.push(undefined(
-                path,
-                "volume",
-                source,
-                project.volumes.keys().map(|name| name.as_str()),
-            ));
+            undefined(path, "volume", source, project.volumes.keys().map(|name| name.as_str()), findings);
         }
     }
 }
 
-/// Who published a port first, by port and protocol; one entry per address.
-type Published<'a> = HashMap<(u16, Protocol), Vec<(Option<IpAddr>, Path, &'a Service)>>;
+/// Who published a port of the host, by port and protocol.
+type Published<'a> = HashMap<(u16, Protocol), Holders<'a>>;
+
+/// The first holder on any address, on all addresses, and on each address.
+#[derive(Default)]
+struct Holders<'a> {
+    any: Option<Holder<'a>>,
+    all: Option<Holder<'a>>,
+    each: HashMap<IpAddr, Holder<'a>>,
+}
+
+#[derive(Clone)]
+struct Holder<'a> {
+    path: Path,
+    service: &'a Service,
+}
+
+impl<'a> Holders<'a> {
+    /// Enters a holder and returns one that it conflicts with.
+    fn enter(&mut self, address: Option<IpAddr>, holder: Holder<'a>) -> Option<Holder<'a>> {
+        let address = address.filter(|address| !address.is_unspecified());
+        let conflict = match address {
+            None => self.any.clone(),
+            Some(address) => self.all.as_ref().or_else(|| self.each.get(&address)).cloned(),
+        };
+        self.any.get_or_insert_with(|| holder.clone());
+        match address {
+            None => drop(self.all.get_or_insert(holder)),
+            Some(address) => drop(self.each.entry(address).or_insert(holder)),
+        }
+        conflict
+    }
+}
 
 fn ports<'a>(
     name: &ServiceName,
@@ -137,44 +168,47 @@ fn ports<'a>(
         else {
             continue;
         };
-        let path = Path::new(["services", name.as_str(), "ports"]).index(index);
+        let holder = Holder { path: Path::new(["services", name.as_str(), "ports"]).index(index), service };
+        let path = holder.path.clone();
         let holders = published.entry((number.first, port.protocol)).or_default();
-        // One conflict per port is enough; this also bounds the work.
-        match holders.iter().find(|(address, ..)| overlap(*address, port.host_ip)) {
-            None => holders.push((port.host_ip, path, service)),
-            Some((_, first, holder)) => {
-                let message =
-                    format!("port {number}/{} of the host is published twice", port.protocol.as_str());
-                let mut finding = error(path, message);
-                finding.related.push((first.clone(), "also published here".to_owned()));
-                if !together(holder, service) {
-                    finding.severity = Severity::Warning;
-                    finding.hint =
-                        Some("this works only while the profiles are not used together".to_owned());
-                }
-                findings.push(finding);
-            }
+        let Some(first) = holders.enter(port.host_ip, holder) else { continue };
+        let message = format!("port {number}/{} of the host is published twice", port.protocol.as_str());
+        let mut finding = error(path, message);
+        finding.related.push((first.path, "also published here".to_owned()));
+        if findings.len() < CAREFUL_FINDINGS && !together(first.service, service) {
+            finding.severity = Severity::Warning;
+            finding.hint = Some("this works only while the profiles are not used together".to_owned());
         }
+        findings.push(finding);
     }
-}
-
-fn overlap(left: Option<IpAddr>, right: Option<IpAddr>) -> bool {
-    let is_all = |address: Option<IpAddr>| address.is_none_or(|address| address.is_unspecified());
-    left == right || is_all(left) || is_all(right)
 }
 
 /// Tells whether two services are certain to run together whenever the second one does.
 fn together(left: &Service, right: &Service) -> bool {
     let always = |service: &Service| service.profiles.is_empty();
-    let share = left.profiles.iter().any(|profile| right.profiles.contains(profile));
-    always(left) || always(right) || share
+    let profiles: HashSet<&String> = left.profiles.iter().collect();
+    always(left) || always(right) || right.profiles.iter().any(|profile| profiles.contains(profile))
 }
 
-fn undefined<'a>(path: Path, kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Finding {
-    let hint = closest(name, known).map(|near| format!("did you mean `{near}`?"));
-    Finding { hint, ..error(path, format!("the {kind} `{name}` is not defined")) }
+fn undefined<'a>(
+    path: Path,
+    kind: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+    findings: &mut Vec<Finding>,
+) {
+    let compared = if findings.len() < CAREFUL_FINDINGS { NAMES_COMPARED } else { 0 };
+    let hint = closest(name, known.take(compared)).map(|near| format!("did you mean `{near}`?"));
+    findings
+        .push(Finding { hint, ..error(path, format!("the {kind} {} is not defined", shown::quoted(name))) });
 }
 
 fn error(path: Path, message: String) -> Finding {
     Finding { severity: Severity::Error, path, message, hint: None, related: Vec::new() }
 }
+
+/// Findings that get a second look; beyond them nobody reads.
+const CAREFUL_FINDINGS: usize = 100;
+
+/// Names that an undefined one is compared with.
+const NAMES_COMPARED: usize = 300;

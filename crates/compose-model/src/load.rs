@@ -8,7 +8,7 @@ use yaml_source::{
     Diagnostic, Diagnostics, Limits, MappingReader, Node, ScalarRules, Source, Span, ValueReader, parse,
 };
 
-use crate::{Finding, Network, Path, Project, Volume, dollar, place};
+use crate::{Finding, Network, Path, Project, ProjectName, Volume, dollar, place};
 use reading::{boolean, extra, label_map, named, text};
 use service::PortBudget;
 
@@ -31,13 +31,18 @@ impl Loaded {
     /// Gives the findings of [`check`](crate::check()) their places in the file.
     pub fn diagnostics(&self, findings: &[Finding]) -> Diagnostics {
         let mut diagnostics = Diagnostics::default();
-        for finding in findings {
+        let mut worst_first: Vec<&Finding> = findings.iter().collect();
+        worst_first.sort_by_key(|finding| finding.severity);
+        for finding in worst_first {
+            // Whatever comes when the collection is full is counted only: its place does not matter.
+            let is_full = diagnostics.is_full();
+            let locate = |path: &Path| if is_full { self.root.span.clone() } else { self.locate(path) };
             let message = format!("{}: {}", finding.path, finding.message);
-            let mut diagnostic = Diagnostic::error(self.locate(&finding.path), message);
+            let mut diagnostic = Diagnostic::error(locate(&finding.path), message);
             diagnostic.severity = finding.severity;
             diagnostic.hint.clone_from(&finding.hint);
             for (path, message) in &finding.related {
-                diagnostic = diagnostic.with_label(self.locate(path), message.clone());
+                diagnostic = diagnostic.with_label(locate(path), message.clone());
             }
             diagnostics.push(diagnostic);
         }
@@ -81,11 +86,25 @@ pub fn load_with_limits(source: &Source, limits: &Limits) -> Result<Loaded, Diag
 fn read_project(mut reader: MappingReader<'_>) -> Project {
     let budget = PortBudget::default();
     Project {
-        name: reader.optional("name", reading::parsed_text),
+        name: reader.optional("name", read_name),
         services: reader.or_default("services", |value| named(value, |value| service::read(value, &budget))),
         networks: reader.or_default("networks", |value| named(value, read_network)),
         volumes: reader.or_default("volumes", |value| named(value, read_volume)),
         extra: extra(&mut reader, &attributes::PROJECT),
+    }
+}
+
+/// The name, made fit as Compose does it.
+fn read_name(mut value: ValueReader<'_>) -> Option<ProjectName> {
+    let text = text(value.reborrow())?;
+    match ProjectName::normalized(&text) {
+        Ok(name) => {
+            if name.as_str() != text {
+                value.warn(format_args!("the name becomes `{name}`"), None);
+            }
+            Some(name)
+        }
+        Err(error) => value.fail(error),
     }
 }
 

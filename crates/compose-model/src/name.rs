@@ -104,6 +104,19 @@ name!(
     }
 );
 
+impl ProjectName {
+    /// Makes a name of any text as Compose does: lower case, other characters than `a-z 0-9 _ -` dropped, no `_` or `-` first.
+    ///
+    /// # Errors
+    /// When nothing is left, or too much.
+    pub fn normalized(text: &str) -> Result<Self, ParseNameError> {
+        let allowed = |character: &char| character.is_ascii_alphanumeric() || "_-".contains(*character);
+        let kept: String = text.to_lowercase().chars().filter(allowed).collect();
+        Self::new(kept.trim_start_matches(['_', '-']))
+            .map_err(|error| ParseNameError { name: shown::quoted(text), ..error })
+    }
+}
+
 fn is_key(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
@@ -119,6 +132,12 @@ mod tests {
         assert!(ServiceName::new("a".repeat(255)).is_ok() && ServiceName::new("a".repeat(256)).is_err());
         assert!(["team", "1-x_y"].iter().all(|name| ProjectName::new(*name).is_ok()));
         assert!(["Team", "_a", "-a", "a.b"].iter().all(|name| ProjectName::new(*name).is_err()));
+        let normalized = |text: &str| ProjectName::normalized(text).map(String::from);
+        assert_eq!(
+            (normalized("Bad Name!"), normalized("_My_Proj")),
+            (Ok("badname".to_owned()), Ok("my_proj".to_owned()))
+        );
+        assert!(normalized("_-!").is_err());
         let error = ServiceName::new("a b").map_err(|error| error.to_string());
         assert_eq!(
             error,

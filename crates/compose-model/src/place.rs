@@ -89,7 +89,8 @@ fn port_item(items: &[Node], index: usize) -> Option<&Node> {
     let mut before = 0;
     for item in items {
         let text = item.as_scalar().map_or("", |scalar| scalar.text.as_str());
-        before += parse_ports(text).map_or(1, |ports| ports.len());
+        // Only a range stands for more than one.
+        before += if text.contains('-') { parse_ports(text).map_or(1, |ports| ports.len()) } else { 1 };
         if index < before {
             return Some(item);
         }

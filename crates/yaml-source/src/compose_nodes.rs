@@ -18,14 +18,16 @@ pub struct Limits {
     pub nodes: usize,
     /// Collections inside each other when every alias is followed. At most 250 are possible.
     pub depth: usize,
+    /// Bytes of all scalars when every alias and merge is followed.
+    pub expanded_bytes: usize,
     /// Diagnostics kept; the rest is counted.
     pub diagnostics: usize,
 }
 
 impl Default for Limits {
-    /// 4 MiB of text, 200 000 nodes, 100 levels, 100 diagnostics.
+    /// 4 MiB of text, 200 000 nodes, 100 levels, 16 MiB of expanded text, 100 diagnostics.
     fn default() -> Self {
-        Self { text_bytes: 4 << 20, nodes: 200_000, depth: 100, diagnostics: 100 }
+        Self { text_bytes: 4 << 20, nodes: 200_000, depth: 100, expanded_bytes: 16 << 20, diagnostics: 100 }
     }
 }
 
@@ -73,6 +75,7 @@ pub fn parse_documents(source: &Source, limits: &Limits) -> ParsedDocuments {
         open: Vec::new(),
         anchors: HashMap::new(),
         nodes: 0,
+        bytes: 0,
         stopped: false,
     };
     if source.text().len() > composer.limits.text_bytes {
@@ -101,6 +104,8 @@ struct Composer {
     anchors: HashMap<usize, Option<Node>>,
     /// Expanded nodes so far.
     nodes: usize,
+    /// Expanded bytes of scalars so far.
+    bytes: usize,
     stopped: bool,
 }
 
@@ -167,12 +172,18 @@ impl Composer {
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor, None);
         }
-        self.open.push(Open { start, tag, anchor, size: Size { nodes: 1, depth: 0 }, items });
+        self.open.push(Open { start, tag, anchor, size: Size { nodes: 1, depth: 0, bytes: 0 }, items });
     }
 
     fn alias(&mut self, number: usize, span: Span) {
         match self.anchors.get(&number) {
             Some(Some(target)) => {
+                // Checked here too, because the clone of a scalar copies its text.
+                if self.bytes.saturating_add(target.size().bytes) > self.limits.expanded_bytes {
+                    let size = target.size();
+                    self.count(size, &span);
+                    return;
+                }
                 let node = Node { alias: Some(span.clone()), ..target.clone() };
                 self.finish(node, None, Some(span));
             }
@@ -189,7 +200,8 @@ impl Composer {
         let size = node.size();
         let site = alias_site.unwrap_or_else(|| node.span.clone());
         // A collection's children were counted when they came; through an alias they all count again.
-        let added = if node.alias.is_some() { size.nodes } else { 1 };
+        let is_new_collection = node.alias.is_none() && node.as_scalar().is_none();
+        let added = if is_new_collection { Size { nodes: 1, depth: 0, bytes: 0 } } else { size };
         if self.open.len() + size.depth > self.limits.depth {
             return self.too_deep(site);
         }
@@ -204,6 +216,7 @@ impl Composer {
             return;
         };
         parent.size.nodes = parent.size.nodes.saturating_add(size.nodes);
+        parent.size.bytes = parent.size.bytes.saturating_add(size.bytes);
         parent.size.depth = parent.size.depth.max(size.depth + 1);
         match &mut parent.items {
             Items::Sequence(items) => items.push(node),
@@ -259,7 +272,7 @@ impl Composer {
             };
             for base in merge_bases(&value, &mut self.diagnostics) {
                 // Every visited entry counts, also one that loses: merging is work even where nothing is added.
-                if !self.count(base.inner.size.nodes, &at) {
+                if !self.count(base.inner.size, &at) {
                     return entries;
                 }
                 for entry in base.iter() {
@@ -279,13 +292,18 @@ impl Composer {
         entries
     }
 
-    /// Counts expanded nodes; reports and stops when there are too many.
-    fn count(&mut self, added: usize, site: &Span) -> bool {
-        self.nodes = self.nodes.saturating_add(added);
-        if self.nodes <= self.limits.nodes {
+    /// Counts expanded nodes and text; reports and stops when there is too much.
+    fn count(&mut self, added: Size, site: &Span) -> bool {
+        self.nodes = self.nodes.saturating_add(added.nodes);
+        self.bytes = self.bytes.saturating_add(added.bytes);
+        let limit = if self.nodes > self.limits.nodes {
+            format!("{} nodes", self.limits.nodes)
+        } else if self.bytes > self.limits.expanded_bytes {
+            format!("{} bytes", self.limits.expanded_bytes)
+        } else {
             return true;
-        }
-        let message = format!("the text expands to more than {} nodes here", self.limits.nodes);
+        };
+        let message = format!("the text expands to more than {limit} here");
         self.stop(
             Diagnostic::error(site.clone(), message)
                 .with_hint("use fewer aliases of aliases, or a smaller file"),

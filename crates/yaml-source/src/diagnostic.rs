@@ -162,6 +162,11 @@ impl Diagnostics {
         other.list.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
+    /// Tells whether further findings are only counted: work that would only improve their text can be saved.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= self.limit
+    }
+
     /// Tells whether there is at least one error.
     pub fn has_errors(&self) -> bool {
         self.error_count() > 0

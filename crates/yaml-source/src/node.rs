@@ -80,6 +80,8 @@ pub(crate) struct Collection<T> {
 pub(crate) struct Size {
     pub(crate) nodes: usize,
     pub(crate) depth: usize,
+    /// Bytes of all scalars.
+    pub(crate) bytes: usize,
 }
 
 /// A key with its value.
@@ -161,7 +163,7 @@ impl Node {
 
     pub(crate) fn size(&self) -> Size {
         match &self.value {
-            Value::Scalar(_) => Size { nodes: 1, depth: 0 },
+            Value::Scalar(scalar) => Size { nodes: 1, depth: 0, bytes: scalar.text.len() },
             Value::Sequence(sequence) => sequence.inner.size,
             Value::Mapping(mapping) => mapping.inner.size,
         }
@@ -203,7 +205,7 @@ impl Mapping {
 impl Default for Mapping {
     /// An empty mapping.
     fn default() -> Self {
-        let size = Size { nodes: 1, depth: 0 };
+        let size = Size { nodes: 1, depth: 0, bytes: 0 };
         Self { inner: Arc::new(Collection { items: Vec::new(), tag: None, size }) }
     }
 }

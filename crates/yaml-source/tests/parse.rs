@@ -197,6 +197,20 @@ fn limits_hold_exactly() {
 }
 
 #[test]
+fn long_texts_count_at_every_alias() {
+    let text =
+        |aliases: usize| format!("a: &a {}\nb: [{}]\n", "x".repeat(1_000), vec!["*a"; aliases].join(", "));
+    let limits = Limits { expanded_bytes: 10_002, ..Limits::default() };
+    assert_eq!(headlines(&read(&text(9), &limits)), [""; 0]);
+    assert_eq!(
+        headlines(&read(&text(10), &limits)),
+        ["2:41: the text expands to more than 10002 bytes here"]
+    );
+    let bomb = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(100_000));
+    assert!(read(&bomb, &Limits::default()).root.is_none());
+}
+
+#[test]
 fn depth_counts_through_aliases() {
     let text = "a: &a [[[1]]]\nb: [[*a]]\n";
     assert!(read(text, &Limits { depth: 6, ..Limits::default() }).diagnostics.is_empty());

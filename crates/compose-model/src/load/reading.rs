@@ -104,7 +104,7 @@ pub(super) fn variable_map(value: ValueReader<'_>) -> Option<OrderedMap<String, 
     }
     let seen = std::cell::RefCell::new(std::collections::HashSet::new());
     let pairs = value.each(|mut value| {
-        let text = value::text(ValueReader::new(&value.node().clone(), value.rules(), value.diagnostics()))?;
+        let text = value::text(value.reborrow())?;
         let text = unescape(&text);
         let (key, content) = match text.split_once('=') {
             Some((key, content)) => (key, Some(content.to_owned())),
@@ -169,8 +169,7 @@ where
     }
     let seen = std::cell::RefCell::new(OrderedMap::new());
     value.each(|mut value| {
-        let name: N =
-            parsed_text(ValueReader::new(&value.node().clone(), value.rules(), value.diagnostics()))?;
+        let name: N = parsed_text(value.reborrow())?;
         match seen.borrow_mut().insert(name, default()) {
             None => Some(()),
             Some(_) => value.fail("the name stands twice in the list"),
@@ -197,7 +196,9 @@ pub(super) fn extra(reader: &mut MappingReader<'_>, attributes: &Attributes) -> 
             let message = at_path(format!("unknown attribute {}, kept as it is", shown::quoted(name)));
             let mut diagnostic = Diagnostic::warning(entry.key.span.clone(), message);
             let known = attributes.modelled.iter().chain(attributes.kept).copied();
-            diagnostic.hint = closest(name, known).map(|near| format!("did you mean `{near}`?"));
+            if !reader.diagnostics().is_full() {
+                diagnostic.hint = closest(name, known).map(|near| format!("did you mean `{near}`?"));
+            }
             reader.diagnostics().push(diagnostic);
         }
         extra.insert(name.to_owned(), map_text(Tree::from_node(&entry.value, rules), unescape));

@@ -15,11 +15,12 @@ use crate::{
 };
 
 /// How many ports the file may still have: one short text can stand for 65 535 of them.
-pub(super) struct PortBudget(Cell<usize>);
+/// `None` when that was exceeded and reported.
+pub(super) struct PortBudget(Cell<Option<usize>>);
 
 impl Default for PortBudget {
     fn default() -> Self {
-        Self(Cell::new(MOST_PORTS))
+        Self(Cell::new(Some(MOST_PORTS)))
     }
 }
 
@@ -76,6 +77,7 @@ fn command(value: ValueReader<'_>) -> Option<Vec<String>> {
 }
 
 fn ports(value: ValueReader<'_>, budget: &PortBudget) -> Option<Vec<Port>> {
+    budget.0.get()?;
     let ports = match (&value.node().value, value.node().resolve(value.rules())) {
         (Value::Mapping(_), _) => {
             return long_port(value).filter(|_| spend(budget, 1)).map(|port| vec![port]);
@@ -92,8 +94,8 @@ fn ports(value: ValueReader<'_>, budget: &PortBudget) -> Option<Vec<Port>> {
 }
 
 fn spend(budget: &PortBudget, ports: usize) -> bool {
-    let left = budget.0.get().checked_sub(ports);
-    budget.0.set(left.unwrap_or(0));
+    let left = budget.0.get().and_then(|left| left.checked_sub(ports));
+    budget.0.set(left);
     left.is_some()
 }
 
@@ -128,9 +130,15 @@ fn published(value: ValueReader<'_>) -> Option<PublishedPorts> {
 
 fn mount(mut value: ValueReader<'_>) -> Option<Mount> {
     if value.node().as_scalar().is_some() {
-        let text = text(ValueReader::new(&value.node().clone(), value.rules(), value.diagnostics()))?;
+        let text = text(value.reborrow())?;
         return match parse_mount(&text) {
-            Ok(mount) => Some(mount),
+            Ok(mount) => {
+                if mount.source.is_none() && mount.target.contains(':') {
+                    let message = "a single letter before the colon is read as a drive: this is a volume without a name";
+                    value.warn(message, Some("give the volume a longer name".to_owned()));
+                }
+                Some(mount)
+            }
             Err(error) => value.fail(error),
         };
     }
@@ -175,8 +183,7 @@ fn healthcheck_test(mut value: ValueReader<'_>) -> Option<HealthcheckTest> {
     if value.node().as_sequence().is_none() {
         return text(value).map(HealthcheckTest::Shell);
     }
-    let node = value.node().clone();
-    let words = ValueReader::new(&node, value.rules(), value.diagnostics()).each(text)?;
+    let words = value.reborrow().each(text)?;
     match words.split_first().map(|(kind, rest)| (kind.as_str(), rest)) {
         Some(("NONE", [])) => Some(HealthcheckTest::Disabled),
         Some(("CMD", [_, ..])) => Some(HealthcheckTest::Command(words.into_iter().skip(1).collect())),

@@ -170,7 +170,9 @@ impl<'v> MappingReader<'v> {
             };
             let message = self.at_path(&format!("unknown key {}", shown::quoted(name)));
             let mut diagnostic = Diagnostic::error(site, message);
-            diagnostic.hint = self.hint_for(name);
+            if !self.diagnostics.is_full() {
+                diagnostic.hint = self.hint_for(name);
+            }
             if let Some(merged) = &entry.merged {
                 diagnostic = diagnostic.with_label(merged.clone(), "merged into the mapping here");
             }

@@ -57,6 +57,17 @@ impl<'v> ValueReader<'v> {
         self.diagnostics
     }
 
+    /// Returns a second reader of the same value, for a reading function that looks twice.
+    pub fn reborrow(&mut self) -> ValueReader<'_> {
+        ValueReader {
+            node: self.node.clone(),
+            path: self.path.clone(),
+            rules: self.rules,
+            merged: self.merged.clone(),
+            diagnostics: &mut *self.diagnostics,
+        }
+    }
+
     /// Reports an error at this value and returns `None`, so that a reading function can end with it.
     pub fn fail<T>(self, message: impl Display) -> Option<T> {
         self.report(message, None)
@@ -357,7 +368,8 @@ pub fn one_of<T: Clone>(words: &[(&'static str, T)]) -> impl Fn(ValueReader<'_>)
         }
         let found = shown::quoted(&scalar.text);
         let message = format!("expected one of {}, found {found}", listed(&known));
-        match closest(&scalar.text, known) {
+        let near = if value.diagnostics.is_full() { None } else { closest(&scalar.text, known) };
+        match near {
             Some(near) => value.fail_with_hint(message, format!("did you mean `{near}`?")),
             None => value.fail(message),
         }
