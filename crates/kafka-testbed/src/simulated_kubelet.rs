@@ -7,15 +7,9 @@
 //!
 //! [`pods`] reads which processes are which pods, [`proc_reader`] reads the processes, [`observer`] puts both
 //! together and counts restarts, [`exposition`] writes the pages and [`server`] serves them.
-#![deny(missing_docs)]
-#![forbid(unsafe_code)]
-
-pub mod pods;
-
-pub mod proc_reader;
-
-pub mod observer;
 
 pub mod exposition;
-
+pub mod observer;
+pub mod pods;
+pub mod proc_reader;
 pub mod server;

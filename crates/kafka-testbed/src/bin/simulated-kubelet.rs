@@ -2,35 +2,59 @@
 
 use std::{
     error::Error,
-    io::IsTerminal,
+    io::{IsTerminal, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, Mutex},
 };
 
-use clap::Parser;
-use simulated_kubelet::{observer::Observer, proc_reader::ProcReader, server};
+use kafka_testbed::simulated_kubelet::{observer::Observer, proc_reader::ProcReader, server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Show worker processes under the names of cAdvisor and kube-state-metrics
-///
-/// Logs go to stderr, filtered by RUST_LOG. Exit codes: 0 done, 1 failed, 2 wrong usage.
-#[derive(Parser)]
-#[command(name = "simulated-kubelet", version)]
+const USAGE: &str = "\
+Shows worker processes under the names of cAdvisor and kube-state-metrics.
+
+Usage: simulated-kubelet --listen ADDRESS:PORT --pods FILE
+
+  --listen  address to serve on
+  --pods    JSON file that says which processes are which pods; read again when it changes
+
+Logs go to stderr, filtered by RUST_LOG. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
 struct Arguments {
-    /// Address to serve on
-    #[arg(long)]
     listen: SocketAddr,
-    /// JSON file that says which processes are which pods; read again when it changes
-    #[arg(long)]
     pods: PathBuf,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let (mut listen, mut pods) = (None, None);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+            match word.as_str() {
+                "--listen" => {
+                    let text = value()?;
+                    listen = Some(text.parse().map_err(|error| format!("--listen {text}: {error}"))?);
+                }
+                "--pods" => pods = Some(PathBuf::from(value()?)),
+                other => return Err(format!("unknown argument {other}")),
+            }
+        }
+        Ok(Self { listen: listen.ok_or("--listen is missing")?, pods: pods.ok_or("--pods is missing")? })
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

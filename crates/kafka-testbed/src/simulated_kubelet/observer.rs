@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
+use crate::simulated_kubelet::{
     pods::{MAXIMUM_FILE_BYTES, Pod, PodsFile, PodsFileError},
     proc_reader::{ProcReader, ProcessIdentity, ProcessUsage},
 };

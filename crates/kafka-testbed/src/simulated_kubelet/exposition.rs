@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display, Write},
 };
 
-use crate::{
+use crate::simulated_kubelet::{
     observer::{Observation, ObservedPod},
     proc_reader::ProcessUsage,
 };
@@ -216,7 +216,7 @@ impl Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
+    use crate::simulated_kubelet::{
         pods::{Limits, Pod},
         proc_reader::ProcessIdentity,
     };

@@ -14,7 +14,7 @@ use axum::{
 };
 use tokio::task::spawn_blocking;
 
-use crate::{
+use crate::simulated_kubelet::{
     exposition::{CONTENT_TYPE, cadvisor_page, kube_state_page},
     observer::{Observation, Observer},
 };

@@ -1,0 +1,3 @@
+//! How a plan is run.
+
+pub mod native;

@@ -1,0 +1,293 @@
+//! The commands of a user: `up`, `status`, `down`, `purge`.
+
+mod down;
+mod purge;
+mod up;
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::{
+    down::{DownReport, down},
+    purge::{PurgeReport, purge},
+    up::{UpReport, up},
+};
+use crate::{
+    control::{self, ControlError, Request},
+    home::{Home, LockError, TestbedFolder},
+    ledger::{self, Entry, Ledger, LedgerError},
+    ports::Holder,
+    process::{self, ProcessIdentity},
+    provision::{OwnPrograms, ProvisionError},
+    readiness::ReadinessError,
+    status::{Endpoints, ServiceState, ServiceStatus, TestbedState, TestbedStatus, timestamp},
+    supervisor::{Runtime, SupervisorError},
+};
+
+/// What a command works on.
+#[derive(Debug, Clone)]
+pub struct Workplace {
+    /// Where the testbeds lie.
+    pub home: Home,
+    /// Name of the testbed.
+    pub name: String,
+    /// The search path for programs.
+    pub search_path: OsString,
+    /// Environment for programs that set-up runs, beside the search path.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Our own programs.
+    pub own: OwnPrograms,
+    /// Limit for the proof that the testbed is ready.
+    pub limit: Duration,
+}
+
+impl Workplace {
+    /// The testbed's folder.
+    pub fn folder(&self) -> TestbedFolder {
+        self.home.testbed(&self.name)
+    }
+}
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another command works on the testbed.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The ledger is not usable.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The file system refused.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Ports are taken by others.
+    #[error("{}", taken_ports(.0))]
+    PortsTaken(Vec<TakenPort>),
+    /// All loopback blocks have testbeds.
+    #[error("every block of loopback addresses belongs to a testbed")]
+    NoBlock,
+    /// The running testbed was planned from another specification.
+    #[error("the testbed runs from another specification than this one (they differ in: {})", .0.join(", "))]
+    PlanChanged(Vec<String>),
+    /// Set-up failed.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// The plan has a fault.
+    #[error("the plan has faults: {0}")]
+    Plan(String),
+    /// The supervisor could not be started or did not come up.
+    #[error("the supervisor did not start: {0}")]
+    Supervisor(String),
+    /// The plan of a running testbed cannot be used.
+    #[error(transparent)]
+    Supervised(#[from] SupervisorError),
+    /// The supervisor does not answer.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The testbed is not ready.
+    #[error(transparent)]
+    NotReady(#[from] ReadinessError),
+    /// Processes survived all signals.
+    #[error("these processes did not end: {}", .0.iter().map(|process| process.pid.to_string()).collect::<Vec<_>>().join(", "))]
+    Survivors(Vec<ProcessIdentity>),
+}
+
+/// A port that a service needs and somebody else has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenPort {
+    /// The service.
+    pub service: String,
+    /// What it needs, `address:port`.
+    pub wanted: std::net::SocketAddr,
+    /// Who has it; unknown when the kernel refuses the address for another reason.
+    pub holder: Result<Holder, String>,
+}
+
+fn taken_ports(ports: &[TakenPort]) -> String {
+    ports
+        .iter()
+        .map(|port| match &port.holder {
+            Ok(holder) => format!("{} is needed by {}, but {holder}", port.wanted, port.service),
+            Err(reason) => {
+                format!("{} is needed by {}, but cannot be used: {reason}", port.wanted, port.service)
+            }
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+impl Error {
+    /// The exit code for this failure, of the table in `docs/exit-codes.md`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::PortsTaken(_) => 11,
+            Self::Provision(error) if error.is_damage() => 13,
+            Self::Provision(_) => 12,
+            Self::Lock(LockError::Busy { .. }) => 14,
+            Self::NotReady(_) | Self::Supervisor(_) => 15,
+            Self::PlanChanged(_) => 16,
+            _ => 1,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::PortsTaken(_) => Some("end that process, or choose another port in testbed.yaml".to_owned()),
+            Self::Provision(error) => Some(error.hint()),
+            Self::PlanChanged(_) => Some("run `cargo xtask testbed down` first, then `up` again".to_owned()),
+            Self::NotReady(_) => Some(
+                "`cargo xtask testbed status` shows every service, `logs SERVICE` its log; `up` again goes on, `down` stops all"
+                    .to_owned(),
+            ),
+            Self::Lock(LockError::Busy { .. }) => Some("wait until it is done".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Tells how the testbed is, whatever state it is in.
+///
+/// # Errors
+/// When its ledger cannot be read.
+pub async fn status(place: &Workplace) -> Result<TestbedStatus, Error> {
+    let folder = place.folder();
+    if folder.is_supervised() {
+        // Between taking its lock and listening, or on its way out, the supervisor gives no answer: look once more.
+        for _ in 0..20 {
+            match control::ask(&folder, Request::Status).await {
+                Ok(status) => return Ok(status),
+                Err(_) if folder.is_supervised() => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(_) => break,
+            }
+        }
+    }
+    unsupervised_status(place, &folder)
+}
+
+fn unsupervised_status(place: &Workplace, folder: &TestbedFolder) -> Result<TestbedStatus, Error> {
+    let mut status = TestbedStatus {
+        name: place.name.clone(),
+        backend: "native".to_owned(),
+        state: TestbedState::Absent,
+        folder: folder.path().to_owned(),
+        endpoints: Endpoints::default(),
+        supervisor_pid: None,
+        services: Vec::new(),
+    };
+    if !folder.ledger().exists() {
+        return Ok(status);
+    }
+    status.state = TestbedState::Stopped;
+    if let Some(runtime) = runtime(folder) {
+        status.endpoints = runtime.endpoints;
+    }
+    let entries = ledger::read(&folder.ledger())?;
+    let planned = crate::supervisor::read_plan(folder).ok();
+    for (name, service) in planned.iter().flat_map(|project| project.services.iter()) {
+        status.services.push(last_known(name.as_str(), &entries, crate::backend::native::addresses(service)));
+    }
+    if status.services.iter().any(|service| service.pid.is_some()) {
+        status.state = TestbedState::Unsupervised;
+    }
+    Ok(status)
+}
+
+fn last_known(name: &str, entries: &[Entry], addresses: Vec<std::net::SocketAddr>) -> ServiceStatus {
+    let mut process = None;
+    let mut how = None;
+    for entry in entries {
+        match entry {
+            Entry::Started { what, process: started } if what == name => {
+                (process, how) = (Some(*started), None)
+            }
+            Entry::Ended { what, how: ended, .. } if what == name => {
+                (process, how) = (None, Some(ended.clone()))
+            }
+            _ => {}
+        }
+    }
+    let alive = process.filter(ProcessIdentity::is_alive);
+    let usage = alive.and_then(|process| process.usage());
+    let last_error = match (process, alive, how) {
+        (Some(_), Some(_), _) => Some("runs without a supervisor".to_owned()),
+        (Some(_), None, _) => Some("ended while nobody watched".to_owned()),
+        (None, _, Some(how))
+            if how != "exited with code 0" && !how.contains("SIGTERM") && !how.ends_with("code 143") =>
+        {
+            Some(how)
+        }
+        _ => None,
+    };
+    ServiceStatus {
+        name: name.to_owned(),
+        state: if alive.is_some() { ServiceState::Running } else { ServiceState::Stopped },
+        ready: false,
+        since: timestamp(std::time::SystemTime::now()),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        pid: alive.map(|process| process.pid),
+        cpu_seconds: usage.map(|usage| usage.cpu_seconds),
+        memory_bytes: usage.map(|usage| usage.memory_bytes),
+        starts: 0,
+        last_error,
+    }
+}
+
+fn runtime(folder: &TestbedFolder) -> Option<Runtime> {
+    serde_json::from_slice(&std::fs::read(folder.runtime()).ok()?).ok()
+}
+
+/// Every process of the testbed that lives: found by its token, whether or not anybody wrote down its pid.
+fn living(ledger: &Ledger) -> Vec<ProcessIdentity> {
+    process::find_by_token(ledger.token(), &[std::process::id()])
+}
+
+/// Ends every process of the testbed: clients first, brokers before ZooKeeper, what nobody knows at the end.
+async fn end_living(folder: &TestbedFolder, ledger: &Ledger) -> Result<usize, Error> {
+    // A supervisor would start again what we end.
+    let supervisors: Vec<ProcessIdentity> = ledger
+        .running()
+        .into_iter()
+        .filter(|(what, process)| what == up::SUPERVISOR && process::has_token(process.pid, ledger.token()))
+        .map(|(_, process)| process)
+        .collect();
+    for supervisor in &supervisors {
+        let _ = supervisor.signal(rustix::process::Signal::KILL);
+    }
+    process::end_all(&supervisors, Duration::ZERO).await;
+    let found = living(ledger);
+    let levels = crate::supervisor::read_plan(folder)
+        .ok()
+        .and_then(|project| compose_model::graph::stop_levels(&project).ok())
+        .unwrap_or_default();
+    let running = ledger.running();
+    for level in levels {
+        let processes: Vec<ProcessIdentity> = running
+            .iter()
+            .filter(|(what, process)| {
+                level.iter().any(|name| name.as_str() == what) && found.contains(process)
+            })
+            .map(|(_, process)| *process)
+            .collect();
+        process::end_all(&processes, Duration::from_secs(60)).await;
+    }
+    let left = process::end_all(&living(ledger), Duration::from_secs(10)).await;
+    if left.is_empty() { Ok(found.len()) } else { Err(Error::Survivors(left)) }
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { doing, path, source }
+}

@@ -1,0 +1,180 @@
+//! The configuration files that planned services mount.
+
+use std::time::Duration;
+
+use serde_json::json;
+use yaml_source::{Tree, emit};
+
+use super::{Addresses, KUBELET_PORT, LOAD_PORT, PlannedFile, SCRAPER, broker_name, pod_token, worker_name};
+use crate::spec::Spec;
+
+pub(super) fn files(spec: &Spec, addresses: Addresses) -> Vec<PlannedFile> {
+    let file = |path: &str, content: String| PlannedFile { path: path.into(), content };
+    vec![
+        file("configs/kafka_scraper.yml", SCRAPER.to_owned()),
+        file("configs/kafka-prometheus.yml", emit(&kafka_prometheus(spec, addresses))),
+        file("configs/kubernetes-prometheus.yml", emit(&kubernetes_prometheus(spec, addresses))),
+        file("configs/tsdb.yml", emit(&tsdb(spec))),
+        file("configs/merger.yaml", emit(&merger(spec, addresses))),
+        file("configs/pods.json", pods(spec, addresses)),
+    ]
+}
+
+/// Writes a duration in the one unit that Prometheus' flags and files always take.
+pub(super) fn prometheus_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds % 86_400, duration.subsec_millis()) {
+        (_, milliseconds @ 1..) => format!("{}ms", seconds * 1000 + u64::from(milliseconds)),
+        (0, _) if seconds > 0 => format!("{}d", seconds / 86_400),
+        _ => format!("{seconds}s"),
+    }
+}
+
+fn kafka_prometheus(spec: &Spec, addresses: Addresses) -> Tree {
+    let brokers = spec
+        .kafka
+        .brokers
+        .iter()
+        .enumerate()
+        .map(|(index, broker)| {
+            let target = format!("{}:{}", addresses.broker(index), spec.kafka.agent_port);
+            let labels = [("broker", broker_name(broker)), ("broker_id", broker.id.to_string())];
+            targets(&target, &labels)
+        })
+        .collect();
+    let own = format!("{}:{}", addresses.kafka_prometheus(), spec.kafka_prometheus.port);
+    let jobs = vec![
+        job("kafka", None, brokers),
+        job("kafka-load", None, vec![targets(&format!("{}:{LOAD_PORT}", addresses.producer()), &[])]),
+        job("prom-merger", None, vec![targets(&format!("{}:{}", addresses.merger(), spec.merger_port), &[])]),
+        job("prometheus", None, vec![targets(&own, &[])]),
+    ];
+    scraping("kafka", spec.kafka_prometheus.scrape_interval, jobs, spec, addresses)
+}
+
+/// Every target carries `simulated="true"`: what is shown from here must say so.
+fn kubernetes_prometheus(spec: &Spec, addresses: Addresses) -> Tree {
+    let simulated = ("simulated", "true".to_owned());
+    let workers = (1..=spec.workers.count)
+        .map(|number| {
+            let labels = [
+                ("namespace", "workers".to_owned()),
+                ("pod", worker_name(number)),
+                ("container", "worker".to_owned()),
+                simulated.clone(),
+            ];
+            targets(&format!("{}:{LOAD_PORT}", addresses.worker(number)), &labels)
+        })
+        .collect();
+    let kubelet = format!("{}:{KUBELET_PORT}", addresses.kubelet());
+    let own = format!("{}:{}", addresses.kubernetes_prometheus(), spec.kubernetes_prometheus.port);
+    let cadvisor = [("metrics_path", "/metrics/cadvisor".to_owned()), simulated.clone()];
+    let jobs = vec![
+        job("workers", None, workers),
+        job("kubelet", Some("/metrics/cadvisor"), vec![targets(&kubelet, &cadvisor)]),
+        job("kube-state-metrics", Some("/metrics/kube-state"), vec![targets(&kubelet, &[simulated.clone()])]),
+        job("prometheus", None, vec![targets(&own, &[simulated])]),
+    ];
+    scraping("kubernetes", spec.kubernetes_prometheus.scrape_interval, jobs, spec, addresses)
+}
+
+fn scraping(source: &str, interval: Duration, jobs: Vec<Tree>, spec: &Spec, addresses: Addresses) -> Tree {
+    let timeout = interval.min(Duration::from_secs(10));
+    let url = format!("http://{}:{}/api/v1/write/{source}", addresses.merger(), spec.merger_port);
+    map([
+        (
+            "global",
+            map([
+                ("scrape_interval", prometheus_duration(interval).into()),
+                ("scrape_timeout", prometheus_duration(timeout).into()),
+            ]),
+        ),
+        (
+            "remote_write",
+            Tree::from(vec![map([
+                ("url", url.into()),
+                ("name", "merger".into()),
+                // Fresh data within a second; one shard keeps the load on the merger predictable.
+                (
+                    "queue_config",
+                    map([
+                        ("batch_send_deadline", "1s".into()),
+                        ("max_samples_per_send", 2000.into()),
+                        ("capacity", 20_000.into()),
+                        ("max_shards", 4.into()),
+                    ]),
+                ),
+            ])]),
+        ),
+        ("scrape_configs", Tree::from(jobs)),
+    ])
+}
+
+fn tsdb(spec: &Spec) -> Tree {
+    let window = prometheus_duration(spec.tsdb.out_of_order_window);
+    map([("storage", map([("tsdb", map([("out_of_order_time_window", window.into())]))]))])
+}
+
+fn merger(spec: &Spec, addresses: Addresses) -> Tree {
+    let source = |name: &str| map([("name", name.into())]);
+    map([
+        ("listen", format!("{}:{}", addresses.merger(), spec.merger_port).into()),
+        ("data", "/var/lib/prom-merger".into()),
+        ("sources", Tree::from(vec![source("kafka"), source("kubernetes")])),
+        (
+            "destination",
+            map([("url", format!("http://{}:{}/api/v1/write", addresses.tsdb(), spec.tsdb.port).into())]),
+        ),
+    ])
+}
+
+fn pods(spec: &Spec, addresses: Addresses) -> String {
+    let pods: Vec<_> = (1..=spec.workers.count)
+        .map(|number| {
+            json!({
+                "pod": worker_name(number),
+                "container": "worker",
+                "deployment": "worker",
+                "process_token": pod_token(addresses, number),
+            })
+        })
+        .collect();
+    let all = json!({ "namespace": "workers", "node": "simulated-node", "pods": pods });
+    format!("{all:#}\n")
+}
+
+fn job(name: &str, path: Option<&str>, static_configs: Vec<Tree>) -> Tree {
+    let mut entries = vec![("job_name", Tree::from(name))];
+    if let Some(path) = path {
+        entries.push(("metrics_path", path.into()));
+    }
+    entries.push(("static_configs", Tree::from(static_configs)));
+    map(entries)
+}
+
+fn targets(target: &str, labels: &[(&'static str, String)]) -> Tree {
+    let mut entries = vec![("targets", Tree::from(vec![Tree::from(target)]))];
+    if !labels.is_empty() {
+        let labels = labels.iter().map(|(name, value)| (*name, Tree::from(value.as_str())));
+        entries.push(("labels", map(labels)));
+    }
+    map(entries)
+}
+
+fn map(entries: impl IntoIterator<Item = (&'static str, Tree)>) -> Tree {
+    entries.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_prometheus_reads_them() {
+        for (seconds, expected) in
+            [(5.0, "5s"), (0.5, "500ms"), (86_400.0, "1d"), (7200.0, "7200s"), (1.25, "1250ms")]
+        {
+            assert_eq!(prometheus_duration(Duration::from_secs_f64(seconds)), expected);
+        }
+    }
+}

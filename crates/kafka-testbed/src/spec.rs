@@ -1,0 +1,161 @@
+//! The specification of a testbed (`testbed.yaml`), typed and valid by construction.
+
+mod read;
+
+use std::{net::Ipv4Addr, time::Duration};
+
+pub use read::{is_testbed_name, read};
+
+/// The default specification, as it stands in the repository's `testbed.yaml`.
+pub const DEFAULT: &str = include_str!("../../../testbed.yaml");
+
+/// A testbed as a user describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// Name of the testbed: lower-case letters, digits and dashes, at most 40.
+    pub name: String,
+    /// Address of the EXTERNAL listeners; nothing means "found".
+    pub host_address: Option<Ipv4Addr>,
+    /// The brokers.
+    pub kafka: Kafka,
+    /// ZooKeeper.
+    pub zookeeper: ZooKeeper,
+    /// The Prometheus beside Kafka.
+    pub kafka_prometheus: Prometheus,
+    /// The Prometheus inside Kubernetes.
+    pub kubernetes_prometheus: Prometheus,
+    /// The one database.
+    pub tsdb: Tsdb,
+    /// The merger's port.
+    pub merger_port: u16,
+    /// Where the workers run.
+    pub kubernetes: Kubernetes,
+    /// The workers.
+    pub workers: Workers,
+    /// The load.
+    pub load: Load,
+}
+
+/// What all brokers share, and each broker's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kafka {
+    /// Version of Apache Kafka.
+    pub version: KafkaVersion,
+    /// Heap of a broker in bytes (`-Xms` and `-Xmx`).
+    pub heap_bytes: u64,
+    /// Further JVM options, in place of the start script's default.
+    pub jvm: String,
+    /// Port of the INTERNAL listener.
+    pub internal_port: u16,
+    /// Port of the JMX exporter agent.
+    pub agent_port: u16,
+    /// Variables of every broker, in the order of the file.
+    pub environment: Vec<(String, String)>,
+    /// The brokers, at least one, with different ids and ports.
+    pub brokers: Vec<Broker>,
+}
+
+/// The versions of Kafka that have a pinned list of jars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KafkaVersion {
+    /// 3.3.1, which is what `confluentinc/cp-kafka:7.3.0` holds.
+    V3_3_1,
+}
+
+impl KafkaVersion {
+    /// As written in the specification.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V3_3_1 => "3.3.1",
+        }
+    }
+
+    /// The tag of the Confluent images with this version.
+    pub fn confluent_tag(self) -> &'static str {
+        match self {
+            Self::V3_3_1 => "7.3.0",
+        }
+    }
+}
+
+/// One broker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broker {
+    /// `broker.id`.
+    pub id: u32,
+    /// Port of the EXTERNAL listener.
+    pub port: u16,
+    /// Its own variables; they win over the shared ones.
+    pub environment: Vec<(String, String)>,
+    /// Advertised address of the INTERNAL listener (`host:port`) where it is not the listener's own.
+    pub advertised_internal: Option<String>,
+    /// Advertised address of the EXTERNAL listener (`host:port`) where it is not the listener's own.
+    pub advertised_external: Option<String>,
+}
+
+/// ZooKeeper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZooKeeper {
+    /// Client port.
+    pub port: u16,
+    /// Heap in bytes.
+    pub heap_bytes: u64,
+}
+
+/// A Prometheus that scrapes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prometheus {
+    /// Port of its web interface.
+    pub port: u16,
+    /// Interval of all its scrapes.
+    pub scrape_interval: Duration,
+    /// How long it keeps samples itself.
+    pub retention: Duration,
+}
+
+/// The database that holds everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tsdb {
+    /// Port of its web interface.
+    pub port: u16,
+    /// How long it keeps samples.
+    pub retention: Duration,
+    /// How far behind the newest sample of its series a sample may arrive.
+    pub out_of_order_window: Duration,
+}
+
+/// Where the workers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kubernetes {
+    /// As processes of this machine.
+    Simulated,
+}
+
+/// The workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    /// How many.
+    pub count: u32,
+    /// Their consumer group.
+    pub group: String,
+}
+
+/// What the producer sends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Load {
+    /// The topic.
+    pub topic: String,
+    /// Its partitions.
+    pub partitions: u32,
+    /// Its replication factor.
+    pub replication_factor: u32,
+    /// Messages a second.
+    pub rate: f64,
+    /// Bytes of a message.
+    pub message_bytes: u32,
+}
+
+/// Most brokers in one testbed (their addresses share a block).
+pub const MAX_BROKERS: usize = 50;
+/// Most workers in one testbed.
+pub const MAX_WORKERS: u32 = 100;
