@@ -1,0 +1,156 @@
+//! What could not be delivered, kept with the reason: one journal per source under `dead-letters/` of the data folder.
+//!
+//! A record is a [`Header`] as one line of JSON, a line break, and the remote-write body (a snappy block) without the label
+//! of the source. Nothing is ever removed by the merger; when the journal is full, what would go there waits: ingest answers
+//! 503 and delivery stops.
+
+use std::path::PathBuf;
+
+use sample_journal::{
+    AppendError, DiskStorage, Journal, JournalHooks, OpenDiskError, OpenError, Position, ReadError,
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::config::Config;
+
+/// Why a request, or a part of one, is a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Header {
+    /// When it became one, in milliseconds since the epoch.
+    pub time_ms: i64,
+    /// Where: `ingest` or `delivery`.
+    pub stage: Stage,
+    /// The faults found at ingest, or the receiver's words.
+    pub reason: String,
+    /// The receiver's HTTP status, if it was asked.
+    pub status: Option<u16>,
+    /// How many series the body has; 0 if it cannot be read.
+    pub series: usize,
+    /// How many samples and histograms they have.
+    pub samples: usize,
+}
+
+/// Where a dead letter was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Stage {
+    /// Before it was journalled: it would poison a shared destination.
+    Ingest,
+    /// The destination refused it.
+    Delivery,
+}
+
+/// One dead letter without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Its position among the dead letters of its source.
+    pub position: u64,
+    /// What is known about it; an `Err` tells why it cannot be read.
+    pub header: Result<Header, String>,
+    /// The length of its body in bytes.
+    pub body_bytes: usize,
+}
+
+/// Why dead letters cannot be listed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListError {
+    /// The folder is not there or in use: a running merger shows its own under `/api/v1/dead-letters`.
+    #[error("cannot open the dead letters of source {name}")]
+    Folder {
+        /// The source.
+        name: String,
+        /// What the storage said.
+        source: OpenDiskError,
+    },
+    /// The journal cannot be opened.
+    #[error("cannot open the dead letters of source {name}")]
+    Journal {
+        /// The source.
+        name: String,
+        /// What the journal said.
+        source: OpenError,
+    },
+    /// The journal cannot be read.
+    #[error("cannot read the dead letters")]
+    Read(#[from] ReadError),
+}
+
+/// Lists the dead letters of all sources of a merger that does not run, by source and position. Blocks on files.
+///
+/// # Errors
+/// A source whose dead letters cannot be opened or read; sources that have none yet are passed over.
+pub fn list(config: &Config) -> Result<Vec<(String, DeadLetter)>, ListError> {
+    let mut letters = Vec::new();
+    for source in &config.sources {
+        let folder = folder(config, &source.name);
+        if !folder.is_dir() {
+            continue;
+        }
+        let name = || source.name.clone();
+        let storage =
+            DiskStorage::open(&folder).map_err(|error| ListError::Folder { name: name(), source: error })?;
+        let journal_config = config.journal_config(KIND, &source.name);
+        let (journal, _) = Journal::open(storage, journal_config, JournalHooks::default())
+            .map_err(|error| ListError::Journal { name: name(), source: error })?;
+        letters
+            .extend(read(&journal, Position::START, usize::MAX)?.into_iter().map(|letter| (name(), letter)));
+    }
+    Ok(letters)
+}
+
+/// Reads at most `limit` dead letters from a position on. Blocks on files.
+pub(crate) fn read(journal: &Journal, from: Position, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
+    let mut reader = journal.reader(from.max(journal.oldest()));
+    let mut payload = Vec::new();
+    let mut letters = Vec::new();
+    while letters.len() < limit {
+        match reader.next(&mut payload) {
+            Ok(None) => break,
+            Ok(Some(record)) => letters.push(DeadLetter::parse(record.position, &payload)),
+            Err(ReadError::Damaged(damage)) => letters.push(DeadLetter {
+                position: damage.first.as_u64(),
+                header: Err(ReadError::Damaged(damage).to_string()),
+                body_bytes: 0,
+            }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(letters)
+}
+
+impl DeadLetter {
+    fn parse(position: Position, payload: &[u8]) -> Self {
+        let end = payload.iter().position(|byte| *byte == b'\n').unwrap_or(payload.len());
+        let (header, body) = payload.split_at(end);
+        let header = serde_json::from_slice(header).map_err(|error| format!("no header: {error}"));
+        Self { position: position.as_u64(), header, body_bytes: body.len().saturating_sub(1) }
+    }
+}
+
+/// Appends a dead letter and waits until it is durable.
+pub(crate) async fn append(journal: &Journal, mut header: Header, body: &[u8]) -> Result<(), AppendError> {
+    truncate(&mut header.reason);
+    let mut line = serde_json::to_vec(&header).unwrap_or_default();
+    line.push(b'\n');
+    crate::source::append(journal, &[&line, body]).await
+}
+
+/// Keeps the header far below the room that the longest record leaves for it, even if JSON escapes every character.
+fn truncate(reason: &mut String) {
+    if let Some((end, _)) = reason.char_indices().find(|(index, _)| *index >= MAX_REASON_BYTES) {
+        reason.truncate(end);
+    }
+}
+
+pub(crate) fn folder(config: &Config, source: &str) -> PathBuf {
+    config.data.join(KIND).join(source)
+}
+
+pub(crate) const KIND: &str = "dead-letters";
+/// The receiver's words are at most 4 KiB; JSON makes at most 6 bytes of one.
+const MAX_REASON_BYTES: usize = 8 << 10;

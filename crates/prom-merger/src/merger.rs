@@ -1,0 +1,229 @@
+//! Starts and stops the whole service.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use prom_remote::InvalidLabel;
+use prom_remote_http::{ClientConfig, ClientConfigError, WriteClient};
+use sample_journal::{CursorError, OpenDiskError, OpenError};
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{error, info};
+
+use crate::{config::Config, deliver::Lane, source::SourceState, web::Web};
+
+/// The merger before it runs.
+#[derive(Debug)]
+pub struct Merger;
+
+/// A running merger. Dropped without [`shutdown`](Self::shutdown), it stops by itself in the background, and nobody waits for it.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    server: JoinHandle<io::Result<()>>,
+    lanes: Vec<JoinHandle<()>>,
+    sources: Vec<Arc<SourceState>>,
+    stop_serving: CancellationToken,
+    stop_lanes: CancellationToken,
+    _stop_on_drop: [DropGuard; 2],
+}
+
+/// Why a merger did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The label cannot be added.
+    #[error("label cannot be added to series")]
+    Label(#[source] InvalidLabel),
+    /// The destination's client cannot be made.
+    #[error("cannot send to {url}")]
+    Client {
+        /// The address.
+        url: String,
+        /// Why.
+        source: ClientConfigError,
+    },
+    /// A folder cannot be created.
+    #[error("cannot create folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder of a journal cannot be used.
+    #[error("cannot use the journal folder of source {name}")]
+    Storage {
+        /// The source.
+        name: String,
+        /// Why.
+        source: OpenDiskError,
+    },
+    /// A journal cannot be opened.
+    #[error("cannot open the journal of source {name}")]
+    Journal {
+        /// The source.
+        name: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// A cursor cannot be made.
+    #[error("cannot open the cursor of source {name}")]
+    Cursor {
+        /// The source.
+        name: String,
+        /// Why.
+        source: CursorError,
+    },
+    /// Opening panicked, or the runtime is shutting down.
+    #[error("opening the journals broke off")]
+    Broken(#[source] tokio::task::JoinError),
+}
+
+/// What a shutdown left undone. All that was acknowledged is durable all the same.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// Not all was done in time.
+    #[error("shutdown took longer than {deadline:?}: {what} had not ended")]
+    Deadline {
+        /// The time it had.
+        deadline: Duration,
+        /// What was still running.
+        what: &'static str,
+    },
+}
+
+impl Merger {
+    /// Binds the address, opens and recovers all journals, and starts serving and delivering.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        let listen_error = |source| StartError::Listen { address: config.listen, source };
+        // First, as it costs nothing: what connects meanwhile waits.
+        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let clients = config.sources.iter().map(|_| client(&config)).collect::<Result<Vec<_>, _>>()?;
+        let config = Arc::new(config);
+        let sources = open_sources(&config).await?;
+
+        let (stop_serving, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
+        let lanes = sources.iter().zip(clients).map(|(source, client)| {
+            let lane = Lane {
+                source: Arc::clone(source),
+                client,
+                retry: config.retry.clone(),
+                stop: stop_lanes.clone(),
+            };
+            tokio::spawn(lane.run())
+        });
+        let lanes = lanes.collect();
+        let router = Web::new(&config, &sources, stop_serving.clone()).router();
+        let serve =
+            axum::serve(listener, router).with_graceful_shutdown(stop_serving.clone().cancelled_owned());
+        let server = tokio::spawn(serve.into_future());
+        info!(%address, "listening");
+        Ok(Running {
+            address,
+            server,
+            lanes,
+            sources,
+            _stop_on_drop: [stop_serving.clone().drop_guard(), stop_lanes.clone().drop_guard()],
+            stop_serving,
+            stop_lanes,
+        })
+    }
+}
+
+fn client(config: &Config) -> Result<WriteClient, StartError> {
+    let url = &config.destination.url;
+    let make = || {
+        let mut client = ClientConfig::new(url)?;
+        client.timeout = config.destination.timeout;
+        client.user_agent = concat!("prom-merger/", env!("CARGO_PKG_VERSION")).to_owned();
+        WriteClient::new(client)
+    };
+    make().map_err(|source| StartError::Client { url: url.clone(), source })
+}
+
+/// Opens all at once, as each reads its whole journal.
+async fn open_sources(config: &Arc<Config>) -> Result<Vec<Arc<SourceState>>, StartError> {
+    let opening: Vec<_> = (0..config.sources.len())
+        .map(|index| {
+            let config = Arc::clone(config);
+            spawn_blocking(move || config.sources.get(index).map(|source| SourceState::open(&config, source)))
+        })
+        .collect();
+    let mut sources = Vec::new();
+    for task in opening {
+        if let Some(source) = task.await.map_err(StartError::Broken)? {
+            sources.push(Arc::new(source?));
+        }
+    }
+    Ok(sources)
+}
+
+impl Running {
+    /// Returns the bound address, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, answers what is under way, stops the lanes, stores their cursors and closes the journals.
+    ///
+    /// What is not delivered stays in the journals for the next start.
+    ///
+    /// # Errors
+    /// [`ShutdownError::Deadline`]; the rest is abandoned, nothing acknowledged is lost.
+    pub async fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
+        let end = Instant::now() + deadline;
+        let mut unfinished = None;
+        self.stop_serving.cancel();
+        // Senders may hold on to a connection; the rest must still have its time.
+        let serving_end = Instant::now() + deadline / 2;
+        match timeout_at(serving_end, &mut self.server).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => error!(%error, "server failed"),
+            Ok(Err(error)) => error!(%error, "server broke off"),
+            Err(_) => {
+                self.server.abort();
+                unfinished = Some("requests");
+            }
+        }
+        self.stop_lanes.cancel();
+        for lane in &mut self.lanes {
+            if timeout_at(end, &mut *lane).await.is_err() {
+                lane.abort();
+                unfinished = Some("deliveries");
+            }
+        }
+        let sources = std::mem::take(&mut self.sources);
+        let closing = spawn_blocking(move || {
+            for source in sources {
+                for journal in [&source.journal, &source.dead_letters] {
+                    if let Err(error) = journal.close() {
+                        error!(source = source.name, %error, "journal did not close cleanly");
+                    }
+                }
+            }
+        });
+        if timeout_at(end, closing).await.is_err() {
+            unfinished = Some("journals");
+        }
+        info!("stopped");
+        unfinished.map_or(Ok(()), |what| Err(ShutdownError::Deadline { deadline, what }))
+    }
+}

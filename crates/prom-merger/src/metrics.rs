@@ -1,0 +1,292 @@
+//! What is counted, and the page that shows it.
+//!
+//! All names begin with `prom_merger_`; the only label of unbounded origin is `source`, which the configuration bounds.
+
+use std::{
+    fmt::{Display, Write},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+};
+
+/// A counter that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A time in milliseconds since the epoch, or none.
+#[derive(Debug)]
+pub(crate) struct Timestamp(AtomicI64);
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl Timestamp {
+    pub(crate) fn set(&self, milliseconds: Option<i64>) {
+        self.0.store(milliseconds.unwrap_or(i64::MIN), Ordering::Relaxed);
+    }
+
+    pub(crate) fn raise(&self, milliseconds: i64) {
+        self.0.fetch_max(milliseconds, Ordering::Relaxed);
+    }
+
+    fn seconds(&self) -> Option<f64> {
+        let milliseconds = self.0.load(Ordering::Relaxed);
+        (milliseconds != i64::MIN).then_some(milliseconds as f64 / 1000.0)
+    }
+}
+
+/// The counters of one source.
+#[derive(Debug, Default)]
+pub(crate) struct SourceMetrics {
+    pub(crate) responses: Responses,
+    pub(crate) received_requests: Counter,
+    pub(crate) received_bytes: Counter,
+    pub(crate) received_series: Counter,
+    pub(crate) received_samples: Counter,
+    pub(crate) rejected_series: Counter,
+    pub(crate) acknowledged_requests: Counter,
+    pub(crate) acknowledged_samples: Counter,
+    pub(crate) delivered_requests: Counter,
+    pub(crate) delivered_samples: Counter,
+    pub(crate) failures: [Counter; FailureClass::ALL.len()],
+    pub(crate) retries: Counter,
+    pub(crate) is_blocked: Counter01,
+    pub(crate) dead_letters_at_ingest: Counter,
+    pub(crate) dead_letters_at_delivery: Counter,
+    pub(crate) damaged_records: Counter,
+    pub(crate) journal_errors: Counter,
+    /// The position behind the last delivered record.
+    pub(crate) delivered_position: AtomicU64,
+    pub(crate) last_delivered: Timestamp,
+    pub(crate) oldest_undelivered: Timestamp,
+}
+
+/// A gauge that is 0 or 1.
+#[derive(Debug, Default)]
+pub(crate) struct Counter01(AtomicU64);
+
+impl Counter01 {
+    pub(crate) fn set(&self, is_on: bool) {
+        self.0.store(u64::from(is_on), Ordering::Relaxed);
+    }
+}
+
+/// Why a delivery attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureClass {
+    /// No answer: the network or a timeout.
+    Network,
+    /// 429.
+    Throttled,
+    /// 5xx, or another status that may pass.
+    Server,
+    /// The destination is not what the configuration says: 401, 403, 404, 405, 407, 415, a redirect.
+    Destination,
+    /// The data is refused for good.
+    Rejected,
+}
+
+impl FailureClass {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Network, Self::Throttled, Self::Server, Self::Destination, Self::Rejected];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Throttled => "throttled",
+            Self::Server => "server",
+            Self::Destination => "destination",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Answers to senders, by status.
+#[derive(Debug, Default)]
+pub(crate) struct Responses([Counter; STATUSES.len() + 1]);
+
+impl Responses {
+    pub(crate) fn count(&self, status: u16) {
+        let index = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len());
+        if let Some(counter) = self.0.get(index) {
+            counter.add(1);
+        }
+    }
+
+    fn by_name(&self) -> impl Iterator<Item = (String, u64)> {
+        let names = STATUSES.iter().map(u16::to_string).chain(["other".to_owned()]);
+        names.zip(self.0.iter().map(Counter::get))
+    }
+}
+
+impl SourceMetrics {
+    pub(crate) fn count_failure(&self, class: FailureClass) {
+        if let Some(counter) = self.failures.get(class as usize) {
+            counter.add(1);
+        }
+    }
+}
+
+/// What the journals say at the time of the page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JournalSizes {
+    pub(crate) disk_bytes: u64,
+    pub(crate) queued_bytes: u64,
+    pub(crate) undelivered_records: u64,
+    pub(crate) failed_commits: u64,
+    pub(crate) commits: u64,
+    pub(crate) dead_letter_bytes: u64,
+    pub(crate) dead_letter_records: u64,
+}
+
+/// Writes the page; `sources` are name, counters and sizes.
+pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
+    let mut page = Page { text: String::new(), sources };
+    page.heading("prom_merger_build_info", "gauge", "The version that runs.");
+    page.line("prom_merger_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+
+    page.heading("prom_merger_ingest_responses_total", "counter", "Answers to senders, by HTTP status.");
+    for (source, metrics, _) in sources {
+        for (code, count) in metrics.responses.by_name() {
+            page.line("prom_merger_ingest_responses_total", &[("source", source), ("code", &code)], count);
+        }
+    }
+    page.counter("received_requests_total", "Well-formed requests received.", |m| &m.received_requests);
+    page.counter("received_bytes_total", "Their compressed bytes.", |m| &m.received_bytes);
+    page.counter("received_series_total", "Their series.", |m| &m.received_series);
+    page.counter("received_samples_total", "Their samples and histograms.", |m| &m.received_samples);
+    page.counter("rejected_series_total", "Series set aside as dead letters at ingest.", |m| {
+        &m.rejected_series
+    });
+    page.counter("acknowledged_requests_total", "Requests made durable and answered 204.", |m| {
+        &m.acknowledged_requests
+    });
+    page.counter(
+        "acknowledged_samples_total",
+        "Samples and histograms made durable, of partly refused requests too.",
+        |m| &m.acknowledged_samples,
+    );
+    page.counter("delivered_requests_total", "Requests that the destination has taken.", |m| {
+        &m.delivered_requests
+    });
+    page.counter("delivered_samples_total", "Their samples and histograms.", |m| &m.delivered_samples);
+
+    page.heading("prom_merger_delivery_failures_total", "counter", "Failed attempts to deliver, by class.");
+    for (source, metrics, _) in sources {
+        for (class, counter) in FailureClass::ALL.iter().zip(&metrics.failures) {
+            let labels = [("source", *source), ("class", class.name())];
+            page.line("prom_merger_delivery_failures_total", &labels, counter.get());
+        }
+    }
+    page.counter("delivery_retries_total", "Attempts after the first one.", |m| &m.retries);
+    page.gauge("destination_misconfigured", "1 while the destination refuses who or how we are.", |m, _| {
+        Some(m.is_blocked.0.load(Ordering::Relaxed))
+    });
+    page.heading(
+        "prom_merger_dead_letters_total",
+        "counter",
+        "Records written to the dead letters, by stage.",
+    );
+    for (source, metrics, _) in sources {
+        let stages =
+            [("ingest", &metrics.dead_letters_at_ingest), ("delivery", &metrics.dead_letters_at_delivery)];
+        for (stage, counter) in stages {
+            page.line(
+                "prom_merger_dead_letters_total",
+                &[("source", source), ("stage", stage)],
+                counter.get(),
+            );
+        }
+    }
+    page.gauge("dead_letter_records", "Dead letters on disk.", |_, sizes| Some(sizes.dead_letter_records));
+    page.gauge("dead_letter_bytes", "Bytes of dead letters on disk.", |_, sizes| {
+        Some(sizes.dead_letter_bytes)
+    });
+    page.counter("damaged_records_total", "Journal records that could not be read back.", |m| {
+        &m.damaged_records
+    });
+    page.counter("journal_errors_total", "Failed reads, cursor stores and releases.", |m| &m.journal_errors);
+    page.gauge_of("journal_commits_total", "counter", "Successful commits.", |_, sizes| Some(sizes.commits));
+    page.gauge_of(
+        "journal_failed_commits_total",
+        "counter",
+        "Failed commits; nothing of them was acknowledged.",
+        |_, sizes| Some(sizes.failed_commits),
+    );
+    page.gauge("journal_bytes", "Bytes of the journal on disk.", |_, sizes| Some(sizes.disk_bytes));
+    page.gauge("journal_queued_bytes", "Bytes waiting in memory for a sync.", |_, sizes| {
+        Some(sizes.queued_bytes)
+    });
+    page.gauge("journal_pending_records", "Durable records that are not delivered yet.", |_, sizes| {
+        Some(sizes.undelivered_records)
+    });
+    page.gauge(
+        "oldest_undelivered_timestamp_seconds",
+        "The earliest sample of the record that delivery is at.",
+        |m, _| m.oldest_undelivered.seconds(),
+    );
+    page.gauge("last_delivered_timestamp_seconds", "The latest sample delivered since start.", |m, _| {
+        m.last_delivered.seconds()
+    });
+    page.text
+}
+
+struct Page<'a> {
+    text: String,
+    sources: &'a [(&'a str, &'a SourceMetrics, JournalSizes)],
+}
+
+impl Page<'_> {
+    fn heading(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Label values need no escaping: they are names that the configuration has checked, or our own words.
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let _ = writeln!(self.text, "{name}{{{}}} {value}", labels.join(","));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: impl Fn(&SourceMetrics) -> &Counter) {
+        self.gauge_of(name, "counter", help, |metrics, _| Some(counter(metrics).get()));
+    }
+
+    fn gauge<V: Display>(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&SourceMetrics, JournalSizes) -> Option<V>,
+    ) {
+        self.gauge_of(name, "gauge", help, value);
+    }
+
+    fn gauge_of<V: Display>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: impl Fn(&SourceMetrics, JournalSizes) -> Option<V>,
+    ) {
+        let name = format!("prom_merger_{name}");
+        self.heading(&name, kind, help);
+        for (source, metrics, sizes) in self.sources {
+            if let Some(value) = value(metrics, *sizes) {
+                self.line(&name, &[("source", source)], value);
+            }
+        }
+    }
+}
+
+/// What the write server and the sink answer.
+const STATUSES: [u16; 8] = [204, 400, 404, 405, 413, 415, 500, 503];

@@ -1,0 +1,128 @@
+//! The paths of the service.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Path, Query, Request, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use prom_remote_http::{WriteServer, WriteServerConfig};
+use sample_journal::Position;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    dead_letters::{self, DeadLetter},
+    ingest::SourceSink,
+    metrics,
+    source::SourceState,
+};
+
+pub(crate) struct Web {
+    sources: BTreeMap<String, Entry>,
+    stop: CancellationToken,
+}
+
+struct Entry {
+    state: Arc<SourceState>,
+    server: WriteServer<SourceSink>,
+}
+
+impl Web {
+    pub(crate) fn new(config: &Config, sources: &[Arc<SourceState>], stop: CancellationToken) -> Self {
+        let mut server_config = WriteServerConfig::default();
+        server_config.limits = config.remote_limits();
+        server_config.max_in_flight = config.limits.in_flight;
+        let entry = |state: &Arc<SourceState>| {
+            let sink = Arc::new(SourceSink { source: Arc::clone(state) });
+            let server = WriteServer::new(sink, server_config.clone());
+            (state.name.clone(), Entry { state: Arc::clone(state), server })
+        };
+        Self { sources: sources.iter().map(entry).collect(), stop }
+    }
+
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/api/v1/write/{source}", any(write))
+            .route("/api/v1/dead-letters/{source}", get(list_dead_letters))
+            .route("/metrics", get(show_metrics))
+            .route("/-/healthy", get(async || "healthy\n"))
+            .route("/-/ready", get(ready))
+            .with_state(Arc::new(self))
+    }
+
+    fn unknown(&self, source: &str) -> Response {
+        let known: Vec<_> = self.sources.keys().map(String::as_str).collect();
+        let shown: String = source.chars().take(64).collect();
+        let text = format!("no source {shown:?}; known: {}\n", known.join(", "));
+        (StatusCode::NOT_FOUND, text).into_response()
+    }
+}
+
+async fn write(State(web): State<Arc<Web>>, Path(source): Path<String>, request: Request) -> Response {
+    let Some(entry) = web.sources.get(&source) else { return web.unknown(&source) };
+    let response = entry.server.handle(&source, request).await;
+    entry.state.metrics.responses.count(response.status().as_u16());
+    response
+}
+
+async fn ready(State(web): State<Arc<Web>>) -> Response {
+    // The server answers only after all journals are open and recovered.
+    if web.stop.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+async fn show_metrics(State(web): State<Arc<Web>>) -> Response {
+    let sources: Vec<_> = web
+        .sources
+        .values()
+        .map(|entry| (entry.state.name.as_str(), &entry.state.metrics, entry.state.sizes()))
+        .collect();
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::page(&sources)).into_response()
+}
+
+#[derive(Deserialize)]
+struct Range {
+    #[serde(default)]
+    from: u64,
+}
+
+async fn list_dead_letters(
+    State(web): State<Arc<Web>>,
+    Path(source): Path<String>,
+    Query(range): Query<Range>,
+) -> Response {
+    let Some(entry) = web.sources.get(&source) else { return web.unknown(&source) };
+    let journal = Arc::clone(&entry.state.dead_letters);
+    let read =
+        spawn_blocking(move || dead_letters::read(&journal, Position::from_u64(range.from), PAGE_LETTERS));
+    match read.await {
+        Ok(Ok(letters)) => {
+            let lines = letters.iter().map(|letter| letter_line(&source, letter) + "\n").collect::<String>();
+            ([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
+        }
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+fn letter_line(source: &str, letter: &DeadLetter) -> String {
+    let line = match &letter.header {
+        Ok(header) => {
+            json!({"source": source, "position": letter.position, "body_bytes": letter.body_bytes, "letter": header})
+        }
+        Err(error) => json!({"source": source, "position": letter.position, "error": error}),
+    };
+    line.to_string()
+}
+
+/// How many dead letters one answer shows; the next page begins at the last position plus one.
+const PAGE_LETTERS: usize = 1000;

@@ -1,0 +1,254 @@
+//! A merger in a runtime of its own, and a destination that does what a test tells it.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    http::{StatusCode, header::RETRY_AFTER},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use prom_merger::{Config, Merger, Running};
+use prom_remote::{Limits, Sample, WriteRequestBuilder, WriteRequestView, decompress};
+use prom_remote_http::{ClientConfig, WriteClient, WriteError};
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
+
+/// Labels in wire order, and time with the bits of each value.
+pub(crate) type Series = (Vec<(String, String)>, Vec<(i64, u64)>);
+
+/// What the destination says to a request.
+#[derive(Clone, Copy)]
+pub(crate) enum Answer {
+    Take,
+    Refuse(u16, &'static str),
+    RetryAfter(u16),
+    Hang,
+}
+
+type Rule = Box<dyn Fn(&[Series], usize) -> Answer + Send + Sync>;
+
+/// Records what it takes; `rule` is given a request and how many came before it.
+pub(crate) struct Destination {
+    pub(crate) url: String,
+    state: Arc<State>,
+    server: Option<JoinHandle<()>>,
+}
+
+struct State {
+    rule: Mutex<Rule>,
+    attempts: Mutex<usize>,
+    taken: Mutex<Vec<Vec<Series>>>,
+}
+
+impl Destination {
+    pub(crate) async fn start(rule: impl Fn(&[Series], usize) -> Answer + Send + Sync + 'static) -> Self {
+        let mut destination = Self {
+            url: String::new(),
+            state: Arc::new(State {
+                rule: Mutex::new(Box::new(rule)),
+                attempts: Mutex::default(),
+                taken: Mutex::default(),
+            }),
+            server: None,
+        };
+        destination.listen("127.0.0.1:0").await;
+        destination
+    }
+
+    async fn listen(&mut self, address: &str) {
+        let listener = TcpListener::bind(address).await.unwrap();
+        self.url = format!("http://{}/api/v1/write", listener.local_addr().unwrap());
+        let state = Arc::clone(&self.state);
+        let handler = move |body: Bytes| {
+            let state = Arc::clone(&state);
+            async move { state.receive(&body).await }
+        };
+        let router = Router::new().route("/api/v1/write", post(handler));
+        self.server = Some(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
+    }
+
+    /// An address at which nobody listens until [`up`](Self::up).
+    pub(crate) async fn start_down() -> Self {
+        let mut destination = Self::start(|_, _| Answer::Take).await;
+        let server = destination.server.take().unwrap();
+        server.abort();
+        let _ = server.await;
+        destination
+    }
+
+    pub(crate) async fn up(&mut self) {
+        let address = self.url.trim_start_matches("http://").trim_end_matches("/api/v1/write").to_owned();
+        self.listen(&address).await;
+    }
+
+    pub(crate) fn rule(&self, rule: impl Fn(&[Series], usize) -> Answer + Send + Sync + 'static) {
+        *self.state.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    pub(crate) fn attempts(&self) -> usize {
+        *self.state.attempts.lock().unwrap()
+    }
+
+    /// All series taken, in order, without repetitions.
+    pub(crate) fn series(&self) -> Vec<Series> {
+        let mut all: Vec<Series> = Vec::new();
+        for series in self.state.taken.lock().unwrap().iter().flatten() {
+            if !all.contains(series) {
+                all.push(series.clone());
+            }
+        }
+        all
+    }
+
+    /// The metric names of all series taken.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.series().iter().map(|series| label(series, "__name__").to_owned()).collect()
+    }
+}
+
+impl State {
+    async fn receive(&self, body: &[u8]) -> Response {
+        let request = decode(body);
+        let answer = {
+            let mut attempts = self.attempts.lock().unwrap();
+            let answer = (self.rule.lock().unwrap())(&request, *attempts);
+            *attempts += 1;
+            answer
+        };
+        match answer {
+            Answer::Take => {
+                self.taken.lock().unwrap().push(request);
+                StatusCode::NO_CONTENT.into_response()
+            }
+            Answer::Refuse(status, words) => (StatusCode::from_u16(status).unwrap(), words).into_response(),
+            Answer::RetryAfter(status) => {
+                (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, "0")], "later").into_response()
+            }
+            Answer::Hang => std::future::pending().await,
+        }
+    }
+}
+
+fn decode(body: &[u8]) -> Vec<Series> {
+    let mut message = Vec::new();
+    decompress(body, &Limits::default(), &mut message).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    WriteRequestView::new(&message)
+        .series()
+        .map(|series| {
+            let series = series.unwrap();
+            let labels = series.labels().map(|label| (text(label.name), text(label.value))).collect();
+            let samples = series.samples().map(|sample| (sample.timestamp_ms, sample.value_bits)).collect();
+            (labels, samples)
+        })
+        .collect()
+}
+
+pub(crate) fn label<'a>(series: &'a Series, name: &str) -> &'a str {
+    series.0.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
+}
+
+/// A merger that can be stopped in good order, or by taking its runtime away.
+pub(crate) struct TestMerger {
+    runtime: Option<Runtime>,
+    running: Option<Running>,
+    address: String,
+    clients: Mutex<BTreeMap<String, WriteClient>>,
+}
+
+impl TestMerger {
+    /// Starts with sources `a` and `b`; `more` is further configuration.
+    pub(crate) async fn start(data: &Path, destination: &str, more: &str) -> Self {
+        let text = format!(
+            "listen: 127.0.0.1:0\ndata: {}\nsources: [{{name: a}}, {{name: b, value: bee}}]\n\
+             destination: {{url: '{destination}', timeout: 10s}}\nretry: {{minimum: 1ms, maximum: 20ms}}\n{more}\n",
+            data.display()
+        );
+        let config = Config::parse("merger.yaml", text).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let running = runtime.spawn(Merger::start(config)).await.unwrap().unwrap();
+        let address = running.address().to_string();
+        Self { runtime: Some(runtime), running: Some(running), address, clients: Mutex::default() }
+    }
+
+    pub(crate) async fn send(&self, source: &str, body: Vec<u8>) -> Result<(), WriteError> {
+        let make = || {
+            let url = format!("http://{}/api/v1/write/{source}", self.address);
+            WriteClient::new(ClientConfig::new(&url).unwrap()).unwrap()
+        };
+        let client = self.clients.lock().unwrap().entry(source.to_owned()).or_insert_with(make).clone();
+        client.send_v1(body.into()).await.map(|_| ())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let response = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// The value of a line of the metrics page, which must be there.
+    pub(crate) async fn metric(&self, line: &str) -> f64 {
+        let (_, page) = self.get("/metrics").await;
+        let found = page.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {line} in\n{page}")).parse().unwrap()
+    }
+
+    pub(crate) async fn shutdown(mut self) {
+        let running = self.running.take().unwrap();
+        let stopped = self.runtime.as_ref().unwrap().spawn(running.shutdown(Duration::from_secs(10)));
+        stopped.await.unwrap().unwrap();
+        self.take_runtime();
+    }
+
+    /// Ends everything where it stands: nothing is drained, no cursor is stored.
+    pub(crate) fn kill(mut self) {
+        self.take_runtime();
+    }
+
+    fn take_runtime(&mut self) {
+        // A runtime may not be dropped inside another one.
+        if let Some(runtime) = self.runtime.take() {
+            let running = self.running.take();
+            let drop = move || {
+                runtime.shutdown_timeout(Duration::from_secs(5));
+                drop(running);
+            };
+            std::thread::spawn(drop).join().unwrap();
+        }
+    }
+}
+
+impl Drop for TestMerger {
+    fn drop(&mut self) {
+        self.take_runtime();
+    }
+}
+
+/// One series of one sample.
+pub(crate) fn one(name: &str) -> Vec<u8> {
+    let mut builder = WriteRequestBuilder::new();
+    builder.series([("__name__", name)], [Sample::new(1_700_000_000_000, 1.0)]);
+    builder.finish_compressed().unwrap()
+}
+
+/// Waits, at most 20 s, until something holds.
+#[track_caller]
+pub(crate) fn eventually<'a, F: Future<Output = bool>>(
+    what: &'a str,
+    mut holds: impl FnMut() -> F + 'a,
+) -> impl Future<Output = ()> + 'a {
+    let caller = std::panic::Location::caller();
+    async move {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !holds().await {
+            assert!(Instant::now() < end, "not within 20 s: {what} ({caller})");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
