@@ -357,10 +357,7 @@ impl Step for Controller<'_> {
     async fn look(&mut self) -> Look<()> {
         let mut controllers = Vec::new();
         for broker in &self.0.expected.brokers {
-            let url = format!(
-                "http://{}/metrics?name[]=kafka_controller_kafkacontroller_activecontrollercount",
-                broker.agent
-            );
+            let url = format!("http://{}/metrics", broker.agent);
             let text = match self.1.text(&url).await {
                 Ok(text) => text,
                 Err(error) => return Look::not_yet(error.to_string()),

@@ -100,7 +100,7 @@ impl Default for Kafka {
         let variable = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Self {
             version: KafkaVersion::V3_3_1,
-            heap_bytes: 512 << 20,
+            heap_bytes: 256 << 20,
             jvm: "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 \
                   -XX:+ExplicitGCInvokesConcurrent -Djava.awt.headless=true"
                 .to_owned(),
