@@ -1,5 +1,7 @@
 //! The commands of this repository: parses arguments and calls the libraries.
 
+mod bench;
+mod e2e;
 mod programs;
 mod show;
 mod testbed;
@@ -20,10 +22,14 @@ struct Arguments {
 enum Command {
     /// Bring the testbed up, look at it, take it down
     Testbed(testbed::Arguments),
+    /// Measure
+    Bench(bench::Arguments),
+    /// Run the tests that start the real programs
+    E2e(e2e::Arguments),
 }
 
 fn main() -> ExitCode {
-    let Arguments { command: Command::Testbed(arguments) } = Arguments::parse();
+    let Arguments { command } = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -31,5 +37,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(testbed::run(arguments))
+    runtime.block_on(async {
+        match command {
+            Command::Testbed(arguments) => testbed::run(arguments).await,
+            Command::Bench(arguments) => bench::run(arguments).await,
+            Command::E2e(arguments) => e2e::run(&arguments),
+        }
+    })
 }

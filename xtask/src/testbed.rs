@@ -58,8 +58,9 @@ struct Common {
     home: Option<PathBuf>,
 }
 
+/// Form of the output.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     Text,
     Json,
 }
@@ -370,16 +371,21 @@ fn place(common: &Common) -> Result<Workplace, Failure> {
         }
     };
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
-    let passed = |name: &str| Some((OsString::from(name), env::var_os(name)?));
     Ok(Workplace {
         home: Home::new(home),
         name,
         search_path: env::var_os("PATH").unwrap_or_default(),
-        environment: ["HOME", "LANG", "JAVA_HOME", "MAVEN_OPTS", "http_proxy", "https_proxy", "no_proxy"]
-            .into_iter()
-            .filter_map(passed)
-            .collect(),
+        environment: passed_environment(),
         own: programs::in_target(workspace),
         limit: Duration::from_secs(180),
     })
+}
+
+/// What the programs that set-up runs may see of our environment, beside the search path.
+pub fn passed_environment() -> Vec<(OsString, OsString)> {
+    let passed = |name: &str| Some((OsString::from(name), env::var_os(name)?));
+    ["HOME", "LANG", "JAVA_HOME", "MAVEN_OPTS", "http_proxy", "https_proxy", "no_proxy"]
+        .into_iter()
+        .filter_map(passed)
+        .collect()
 }

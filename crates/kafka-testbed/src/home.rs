@@ -61,10 +61,10 @@ impl Home {
         let mut blocks = BTreeSet::new();
         for entry in fs::read_dir(self.0.join("testbeds")).into_iter().flatten().flatten() {
             let path = entry.path().join(Ledger::FILE_NAME);
-            if path.exists() {
-                if let Some(Entry::Testbed { block, .. }) = ledger::read(&path)?.first() {
-                    blocks.insert(*block);
-                }
+            if path.exists()
+                && let Some(Entry::Testbed { block, .. }) = ledger::read(&path)?.first()
+            {
+                blocks.insert(*block);
             }
         }
         Ok(blocks)

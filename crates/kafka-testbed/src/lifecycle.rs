@@ -83,7 +83,7 @@ pub enum Error {
     PlanChanged(Vec<String>),
     /// Set-up failed.
     #[error(transparent)]
-    Provision(#[from] ProvisionError),
+    Provision(Box<ProvisionError>),
     /// The plan has a fault.
     #[error("the plan has faults: {0}")]
     Plan(String),
@@ -102,6 +102,12 @@ pub enum Error {
     /// Processes survived all signals.
     #[error("these processes did not end: {}", .0.iter().map(|process| process.pid.to_string()).collect::<Vec<_>>().join(", "))]
     Survivors(Vec<ProcessIdentity>),
+}
+
+impl From<ProvisionError> for Error {
+    fn from(error: ProvisionError) -> Self {
+        Self::Provision(Box::new(error))
+    }
 }
 
 /// A port that a service needs and somebody else has.

@@ -508,7 +508,11 @@ fn healthcheck(line: String) -> Option<Healthcheck> {
 
 fn heap_options(bytes: u64) -> String {
     let kilobytes = bytes / 1024;
-    let size = if kilobytes % 1024 == 0 { format!("{}m", kilobytes / 1024) } else { format!("{kilobytes}k") };
+    let size = if kilobytes.is_multiple_of(1024) {
+        format!("{}m", kilobytes / 1024)
+    } else {
+        format!("{kilobytes}k")
+    };
     format!("-Xms{size} -Xmx{size}")
 }
 

@@ -117,7 +117,7 @@ pub enum ProvisionError {
         /// The set.
         set: &'static str,
         /// The cause.
-        source: JarError,
+        source: Box<JarError>,
     },
     /// A program of ours is missing.
     #[error("the program {} is missing", .0.display())]
@@ -127,17 +127,25 @@ pub enum ProvisionError {
 impl ProvisionError {
     /// Whether something was found that is not what it should be (as opposed to not found at all).
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Jars { source: JarError::Damaged { .. } | JarError::Other { .. }, .. })
+        match self {
+            Self::Jars { source, .. } => {
+                matches!(**source, JarError::Damaged { .. } | JarError::Other { .. })
+            }
+            _ => false,
+        }
     }
 
     /// What the user can do.
     pub fn hint(&self) -> String {
         match self {
-            Self::Jars { source: JarError::Damaged { .. }, .. } => "run the command again: it fetches the jar anew".to_owned(),
-            Self::Jars { source: JarError::Other { repository_path, .. }, .. } => {
-                format!("rm ~/.m2/repository/{repository_path}, then run the command again")
-            }
-            Self::Jars { .. } => "check that Maven works (`mvn -version`) and reaches its repository, then run the command again".to_owned(),
+            Self::Jars { source, .. } => match &**source {
+                JarError::Damaged { .. } => "run the command again: it fetches the jar anew".to_owned(),
+                JarError::Other { repository_path, .. } => {
+                    format!("rm ~/.m2/repository/{repository_path}, then run the command again")
+                }
+                _ => "check that Maven works (`mvn -version`) and reaches its repository, then run the command again"
+                    .to_owned(),
+            },
             Self::NoProgram { program: "mvn", .. } => "install Maven (`apt-get install maven`)".to_owned(),
             Self::NoProgram { program, .. } => format!("install {program} so that it is on the search path"),
             Self::Debian { program, .. } => format!("install {program} yourself so that it is on the search path, or run the command again"),
@@ -321,7 +329,7 @@ async fn jar_folder(
 ) -> Result<PathBuf, ProvisionError> {
     let folder = setup.cache.join("jars").join(set.name);
     fs::create_dir_all(&folder).map_err(io_error("creating", &folder))?;
-    let failed = |source| ProvisionError::Jars { set: set.name, source };
+    let failed = |source| ProvisionError::Jars { set: set.name, source: Box::new(source) };
     let missing = jars::missing(set, &folder).map_err(failed)?;
     if missing.is_empty() {
         reporter.note(format!(

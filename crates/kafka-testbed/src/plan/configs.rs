@@ -72,7 +72,11 @@ fn kubernetes_prometheus(spec: &Spec, addresses: Addresses) -> Tree {
     let jobs = vec![
         job("workers", None, workers),
         job("kubelet", Some("/metrics/cadvisor"), vec![targets(&kubelet, &cadvisor)]),
-        job("kube-state-metrics", Some("/metrics/kube-state"), vec![targets(&kubelet, &[simulated.clone()])]),
+        job(
+            "kube-state-metrics",
+            Some("/metrics/kube-state"),
+            vec![targets(&kubelet, std::slice::from_ref(&simulated))],
+        ),
         job("prometheus", None, vec![targets(&own, &[simulated])]),
     ];
     scraping("kubernetes", spec.kubernetes_prometheus.scrape_interval, jobs, spec, addresses)

@@ -130,13 +130,12 @@ fn stay_inside(folder: &Path, root: &Path) -> io::Result<()> {
             stay_inside(&path, root)?;
         } else if kind.is_symlink() {
             let target = fs::read_link(&path)?;
-            if let Ok(below) = target.strip_prefix("/") {
-                if fs::symlink_metadata(root.join(below)).is_ok() {
-                    let depth = path.strip_prefix(root).map_or(0, |path| path.components().count());
-                    let up: PathBuf = std::iter::repeat_n("..", depth.saturating_sub(1)).collect();
-                    fs::remove_file(&path)?;
-                    symlink(up.join(below), &path)?;
-                }
+            let Ok(below) = target.strip_prefix("/") else { continue };
+            if fs::symlink_metadata(root.join(below)).is_ok() {
+                let depth = path.strip_prefix(root).map_or(0, |path| path.components().count());
+                let up: PathBuf = std::iter::repeat_n("..", depth.saturating_sub(1)).collect();
+                fs::remove_file(&path)?;
+                symlink(up.join(below), &path)?;
             }
         }
     }
