@@ -243,7 +243,10 @@ async fn logs(common: &Common, services: &[String], lines: usize, follow: bool) 
         }
         positions.push(fs::metadata(&path).map_or(0, |data| data.len()));
     }
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(Duration::from_millis(300)).await;
         for (name, position) in chosen.iter().zip(&mut positions) {
             let added = added_lines(&folder.log(name), position)?;
@@ -252,7 +255,6 @@ async fn logs(common: &Common, services: &[String], lines: usize, follow: bool) 
             }
         }
     }
-    Ok(())
 }
 
 /// The whole lines behind `position`, at most a mebibyte of them.

@@ -55,6 +55,7 @@ pub async fn up(place: &Workplace, spec: &Spec, reporter: &mut impl Reporter) ->
     fs::create_dir_all(folder.path()).map_err(io_error("creating", folder.path()))?;
     let _lock = folder.lock(&format!("`up`, pid {}", std::process::id()))?;
     let mut ledger = open_ledger(place, &folder)?;
+    ledger.record_once(Entry::File { path: "lock".into() })?;
     let block = LoopbackBlock::from_octets(ledger.block().ok_or(Error::NoBlock)?);
     let plan = plan(spec, block);
     let faults = check(&plan.project);
@@ -241,7 +242,7 @@ fn write_files(
     let runtime = serde_json::to_vec_pretty(&runtime).expect("paths are text");
     write(Path::new("runtime.json"), &runtime)?;
     write(Path::new("compose.yaml"), render(&plan.project).as_bytes())?;
-    for path in ["lock", "supervisor.lock", TestbedFolder::SOCKET, "logs/supervisor.log"] {
+    for path in ["supervisor.lock", TestbedFolder::SOCKET, "logs/supervisor.log"] {
         ledger.record_once(Entry::File { path: path.into() })?;
     }
     for service in plan.project.services.keys() {
