@@ -1,0 +1,3 @@
+//! `prom-merger` before a real Prometheus.
+
+mod durability;

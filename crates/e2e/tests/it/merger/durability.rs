@@ -1,0 +1,203 @@
+//! What a sender was told is stored arrives in the database, bit by bit, whoever is killed in between.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+use e2e::{
+    eventually,
+    http::{self, Page, block_on},
+    note,
+    process::Running,
+    programs,
+    prometheus::{Prometheus, free_address},
+};
+use prom_remote::{
+    Matcher, Query, STALE_MARKER_BITS, Sample, SeriesSetFingerprint, TimeRange, WriteRequestBuilder,
+};
+use prom_remote_http::{ClientConfig, ReadClient, WriteClient};
+
+const SOURCES: [&str; 2] = ["kafka", "kubernetes"];
+const SERIES: u64 = 1_000;
+const SAMPLES_PER_SERIES: u64 = 100;
+const SAMPLES_PER_REQUEST: usize = 500;
+const INTERVAL_MS: i64 = 6_000;
+/// Kill the merger for the second time when the database has so many of the 200,000 samples.
+const HALF_WAY: f64 = 20_000.0;
+
+#[test]
+fn acknowledged_samples_survive_kill_9_bit_by_bit() {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let mut database = Prometheus::new(&folder.path().join("database"));
+    let mut merger = Merger::new(folder.path(), &database.url());
+    database.start();
+    merger.start();
+    // Connections that worked once break differently from those that never did.
+    database.stop();
+
+    let begin_ms = now_ms() - 600_000;
+    let expected: BTreeMap<&str, SeriesSetFingerprint> = SOURCES
+        .iter()
+        .map(|source| (*source, SeriesSetFingerprint::new()))
+        .map(|(source, mut expected)| {
+            let acknowledged = block_on(send_all(&merger.write_url(source), source, begin_ms, &mut expected));
+            assert_eq!(acknowledged, SERIES * SAMPLES_PER_SERIES, "{source}: not all were acknowledged");
+            assert_eq!(expected.sample_count(), acknowledged);
+            (source, expected)
+        })
+        .collect();
+    merger.kill();
+    merger.start();
+    database.start();
+    let metrics = format!("{}/metrics", database.url());
+    eventually(Duration::from_secs(120), "delivery begins", || {
+        match Page::fetch(&metrics)?.sum("prometheus_tsdb_head_samples_appended_total") {
+            appended if appended >= HALF_WAY => {
+                note(&format!("the merger is killed again after {appended} samples"));
+                Ok(())
+            }
+            appended => Err(format!("{appended} samples")),
+        }
+    });
+    merger.kill();
+    merger.start();
+
+    for (source, expected) in &expected {
+        eventually(Duration::from_secs(120), "the database has every sample of the source", || {
+            let found = block_on(read_all(&database.url(), source, begin_ms))?;
+            let differences = expected.differences(&found);
+            match differences.first() {
+                None => Ok(()),
+                Some(first) => Err(format!(
+                    "{source}: {} of {} series differ, {} of {} samples are there; the first: {first}",
+                    differences.len(),
+                    expected.series_count(),
+                    found.sample_count(),
+                    expected.sample_count(),
+                )),
+            }
+        });
+    }
+    let letters = merger.dead_letters();
+    assert_eq!(letters, "", "nothing here deserves to be a dead letter");
+    merger.kill();
+}
+
+/// Sends every sample of a source, oldest first, and returns how many were acknowledged with 204.
+async fn send_all(url: &str, source: &str, begin_ms: i64, expected: &mut SeriesSetFingerprint) -> u64 {
+    let client = WriteClient::new(ClientConfig::new(url).expect("an http address")).expect("a sound client");
+    let mut builder = WriteRequestBuilder::new();
+    let mut acknowledged = 0;
+    for time in 0..SAMPLES_PER_SERIES {
+        let timestamp_ms = begin_ms + time as i64 * INTERVAL_MS;
+        let numbers: Vec<u64> = (0..SERIES).collect();
+        for numbers in numbers.chunks(SAMPLES_PER_REQUEST) {
+            for number in numbers {
+                let text = number.to_string();
+                let labels = [("__name__", "e2e_value"), ("number", &text[..]), ("origin", source)];
+                let sample = Sample { timestamp_ms, value_bits: value_bits(*number, time) };
+                builder.series(labels, [sample]);
+                expected.add(labels, [sample]);
+            }
+            let request = builder.finish_compressed().expect("the request is small");
+            let written =
+                client.send_v1(request.into()).await.expect("the merger takes it without the database");
+            assert_eq!(written.status, 204);
+            acknowledged += numbers.len() as u64;
+        }
+    }
+    acknowledged
+}
+
+/// Values whose bits get lost easily, between ordinary ones.
+fn value_bits(number: u64, time: u64) -> u64 {
+    const ODD: [u64; 9] = [
+        STALE_MARKER_BITS,
+        // NaN as Go writes it, and two others.
+        0x7ff8_0000_0000_0001,
+        0x7ff8_0000_dead_beef,
+        0xfff8_0000_0000_0000,
+        // -0.0, the infinities, the smallest subnormal, the smallest normal number.
+        0x8000_0000_0000_0000,
+        0x7ff0_0000_0000_0000,
+        0xfff0_0000_0000_0000,
+        0x0000_0000_0000_0001,
+        0x0010_0000_0000_0000,
+    ];
+    let mixed = (number * SAMPLES_PER_SERIES + time).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let odd = usize::try_from(mixed >> 59).ok().and_then(|index| ODD.get(index));
+    odd.copied().unwrap_or_else(|| (mixed as i64 as f64 / 1e6).to_bits())
+}
+
+/// Reads a source back; what stands twice or outside would show.
+async fn read_all(database: &str, source: &str, begin_ms: i64) -> Result<SeriesSetFingerprint, String> {
+    let config = ClientConfig::new(&format!("{database}/api/v1/read")).expect("an http address");
+    let client = ReadClient::new(config).expect("a sound client");
+    let range = TimeRange::new(begin_ms - 3_600_000, begin_ms + 7_200_000).expect("not empty");
+    let query = Query { range, matchers: vec![Matcher::equal("source", source)] };
+    let results = client.read_samples(&[query]).await.map_err(|error| error.to_string())?;
+    let mut found = SeriesSetFingerprint::without_labels(["source"]);
+    results.iter().flatten().for_each(|series| found.add_series(series));
+    Ok(found)
+}
+
+struct Merger {
+    config: PathBuf,
+    address: SocketAddr,
+    running: Option<Running>,
+}
+
+impl Merger {
+    fn new(folder: &Path, database: &str) -> Self {
+        let address = free_address();
+        let config = folder.join("merger.yaml");
+        let text = format!(
+            "listen: {address}\ndata: {}\nsources: [{{name: kafka}}, {{name: kubernetes}}]\n\
+             destination: {{url: {database}/api/v1/write}}\nretry: {{maximum: 1s}}\n",
+            folder.join("merger").display()
+        );
+        fs::write(&config, text).expect("the folder can be written");
+        Self { config, address, running: None }
+    }
+
+    fn start(&mut self) {
+        self.running = Some(Running::start(self.command().arg("--config").arg(&self.config)));
+        let ready = format!("http://{}/-/ready", self.address);
+        eventually(Duration::from_secs(60), "the merger becomes ready", || http::get(&ready));
+    }
+
+    fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+    }
+
+    fn write_url(&self, source: &str) -> String {
+        format!("http://{}/api/v1/write/{source}", self.address)
+    }
+
+    fn dead_letters(&mut self) -> String {
+        let listed = Running::start(self.command().arg("dead-letters").arg("--config").arg(&self.config));
+        listed.wait(Duration::from_secs(60)).expect_code(0).stdout
+    }
+
+    fn command(&self) -> Command {
+        Command::new(programs::path("prom-merger"))
+    }
+}
+
+impl Drop for Merger {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is right");
+    since.as_millis().try_into().expect("a time of this age")
+}

@@ -1,0 +1,72 @@
+//! Who may know whom: what a crate does not depend on, however indirectly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    ("yaml-source", &["serde", "tokio", "compose-model"]),
+    ("compose-model", &["serde", "tokio", "kafka-testbed", "reqwest"]),
+    ("prom-remote", &["tokio", "reqwest", "axum"]),
+    ("sample-journal", &["prost", "tokio", "reqwest", "axum", "prom-remote"]),
+    ("prom-remote-http", &["sample-journal", "prom-merger"]),
+    ("prom-merger", &["compose-model", "kafka-testbed", "kafka-load", "rdkafka"]),
+    ("kafka-load", &["kafka-testbed", "prom-merger", "prom-remote"]),
+    ("kafka-testbed", &["clap", "prom-merger", "kafka-load", "rdkafka"]),
+    ("xtask", &["prom-merger", "kafka-load", "rdkafka"]),
+];
+
+#[test]
+fn crates_know_only_what_they_may() {
+    let metadata = MetadataCommand::new()
+        .current_dir(e2e::programs::workspace())
+        .exec()
+        .expect("cargo describes the workspace");
+    for (name, forbidden) in FORBIDDEN {
+        let known = known(&metadata, name);
+        for other in *forbidden {
+            assert!(
+                !known.contains(*other),
+                "{name} must not depend on {other}; it does, perhaps through others"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_depends_on_the_tests_or_the_commands() {
+    let metadata = MetadataCommand::new()
+        .current_dir(e2e::programs::workspace())
+        .exec()
+        .expect("cargo describes the workspace");
+    for package in metadata.workspace_packages() {
+        let known = known(&metadata, &package.name);
+        for other in ["e2e", "xtask"] {
+            assert!(!known.contains(other), "{} must not depend on {other}", package.name);
+        }
+    }
+}
+
+/// Names of all packages that `name` is linked with.
+fn known(metadata: &Metadata, name: &str) -> BTreeSet<String> {
+    let names: BTreeMap<&PackageId, &str> =
+        metadata.packages.iter().map(|package| (&package.id, package.name.as_str())).collect();
+    let nodes = &metadata.resolve.as_ref().expect("the dependencies are resolved").nodes;
+    let linked = |id: &PackageId| -> Vec<&PackageId> {
+        let node = nodes.iter().find(|node| node.id == *id).expect("each package is resolved");
+        let is_normal = |dependency: &&cargo_metadata::NodeDep| {
+            dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+        };
+        node.deps.iter().filter(is_normal).map(|dependency| &dependency.pkg).collect()
+    };
+    let root = metadata.workspace_packages().into_iter().find(|package| *package.name == *name);
+    let root = root.unwrap_or_else(|| panic!("no crate {name}"));
+    let mut waiting = linked(&root.id);
+    let mut seen = BTreeSet::new();
+    while let Some(id) = waiting.pop() {
+        if seen.insert(id) {
+            waiting.extend(linked(id));
+        }
+    }
+    seen.into_iter().map(|id| names[id].to_owned()).collect()
+}
