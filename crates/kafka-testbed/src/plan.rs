@@ -566,8 +566,7 @@ mod tests {
 
     #[test]
     fn a_brokers_own_variable_wins_and_both_addresses_are_advertised() {
-        let mut spec = Spec::default();
-        spec.host_address = Some(Ipv4Addr::new(192, 0, 2, 10));
+        let mut spec = Spec { host_address: Some(Ipv4Addr::new(192, 0, 2, 10)), ..Spec::default() };
         spec.kafka.brokers[1].environment = vec![("KAFKA_NUM_PARTITIONS".to_owned(), "4".to_owned())];
         let plan = plan(&spec, LoopbackBlock::from_octets([127, 70, 1]));
         let value = |service: &str, name: &str| {
