@@ -13,7 +13,7 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use compose_model::{Condition, Project, load};
@@ -42,6 +42,9 @@ use crate::{
 /// How often a service that ends before it was ready is started again: a broker that comes back before its old
 /// ZooKeeper session (18 s) has ended refuses to start.
 const MAX_ATTEMPTS: u32 = 8;
+/// A service that ends by itself so soon after its start counts as one that was not ready, whatever its probe said:
+/// such a broker opens its listeners before it registers.
+const SETTLING: Duration = Duration::from_secs(30);
 /// Pause before such a start.
 const RETRY_PAUSE: Duration = Duration::from_secs(3);
 
@@ -189,6 +192,7 @@ struct Supervised {
     /// Starts in a row that ended before the service was ready.
     attempts: u32,
     last_error: Option<String>,
+    started_at: Option<Instant>,
     prober: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -248,13 +252,15 @@ impl Supervised {
             starts: 0,
             attempts: 0,
             last_error: None,
+            started_at: None,
             prober: None,
         }
     }
 
     fn enter(&mut self, state: ServiceState) {
         if self.state != state {
-            info!(service = %self.name, from = ?self.state, to = ?state, error = self.last_error, "state");
+            let error = self.last_error.as_deref().and_then(|error| error.lines().next());
+            info!(service = %self.name, from = ?self.state, to = ?state, error, "state");
             self.state = state;
             self.since = SystemTime::now();
         }
@@ -446,6 +452,7 @@ impl Supervisor {
             .map_err(|error| format!("starting {}: {error}", launch.program.display()))?;
         service.starts += 1;
         service.attempts += 1;
+        service.started_at = Some(Instant::now());
         service.process = child.id().and_then(ProcessIdentity::of);
         if let Some(process) = service.process {
             let entry = Entry::Started { what: service.name.clone(), process };
@@ -475,7 +482,12 @@ impl Supervisor {
                 warn!(service = %service.name, error = chain(&error), "cannot write down the end");
             }
         }
-        let was_starting = service.state == ServiceState::Starting;
+        let ended_by_itself = status.as_ref().is_ok_and(|status| status.code().is_some());
+        let is_settled = service.started_at.is_none_or(|at| at.elapsed() >= SETTLING);
+        let was_starting = service.state == ServiceState::Starting || (ended_by_itself && !is_settled);
+        if is_settled {
+            service.attempts = 0;
+        }
         service.stop_probing();
         if self.stopping || service.state == ServiceState::Stopping {
             service.enter(ServiceState::Stopped);
@@ -492,6 +504,7 @@ impl Supervisor {
         service.last_error =
             Some(if words.is_empty() { how } else { format!("{how}; the last lines of its log:\n{words}") });
         if was_starting && service.attempts < MAX_ATTEMPTS {
+            service.enter(ServiceState::Starting);
             let (sender, start) = (self.sender.clone(), service.starts);
             tokio::spawn(async move {
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -507,7 +520,6 @@ impl Supervisor {
         match result {
             Ok(()) => {
                 service.ready = true;
-                service.attempts = 0;
                 service.last_error = None;
                 if service.state == ServiceState::Starting {
                     service.enter(ServiceState::Running);
