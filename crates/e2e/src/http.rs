@@ -95,10 +95,8 @@ pub fn post(url: &str) -> Result<String, String> {
 /// # Errors
 /// No answer, or the expression is refused.
 pub fn query(base: &str, expression: &str) -> Result<Vec<Sample>, String> {
-    let url = format!("{base}/api/v1/query");
-    let body = text(client().get(url).query(&[("query", expression)]))?;
-    let answer: Value = serde_json::from_str(&body).map_err(|error| format!("{error} in {body}"))?;
-    let elements = answer["data"]["result"].as_array().ok_or_else(|| format!("no vector: {body}"))?;
+    let result = raw_query(base, expression)?;
+    let elements = result.as_array().ok_or_else(|| format!("no vector: {result}"))?;
     elements
         .iter()
         .map(|element| {
@@ -114,6 +112,17 @@ pub fn query(base: &str, expression: &str) -> Result<Vec<Sample>, String> {
             })
         })
         .collect()
+}
+
+/// Asks the Prometheus at `base` for `expression` and returns the result as it stands in the answer.
+///
+/// # Errors
+/// No answer, or the expression is refused.
+pub fn raw_query(base: &str, expression: &str) -> Result<Value, String> {
+    let url = format!("{base}/api/v1/query");
+    let body = text(client().get(url).query(&[("query", expression)]))?;
+    let mut answer: Value = serde_json::from_str(&body).map_err(|error| format!("{error} in {body}"))?;
+    Ok(answer["data"]["result"].take())
 }
 
 fn client() -> reqwest::Client {
