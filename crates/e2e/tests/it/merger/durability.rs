@@ -88,9 +88,9 @@ fn acknowledged_samples_survive_kill_9_bit_by_bit() {
         let found = negative_zeros(&database.url(), source).expect("the database answers");
         assert_eq!(found, expected_negative_zeros(), "{source}: zeros that are negative");
     }
+    merger.kill();
     let letters = merger.dead_letters();
     assert_eq!(letters, "", "nothing here deserves to be a dead letter");
-    merger.kill();
 }
 
 /// Sends every sample of a source, oldest first, and returns how many were acknowledged with 204.
@@ -206,7 +206,8 @@ impl Merger {
         format!("http://{}/api/v1/write/{source}", self.address)
     }
 
-    fn dead_letters(&mut self) -> String {
+    /// A running merger has its dead letters to itself.
+    fn dead_letters(&self) -> String {
         let listed = Running::start(self.command().arg("dead-letters").arg("--config").arg(&self.config));
         listed.wait(Duration::from_secs(60)).expect_code(0).stdout
     }
