@@ -202,8 +202,17 @@ fn unsupervised_status(place: &Workplace, folder: &TestbedFolder) -> Result<Test
     }
     let entries = ledger::read(&folder.ledger())?;
     let planned = crate::supervisor::read_plan(folder).ok();
+    let token = match entries.first() {
+        Some(Entry::Testbed { token, .. }) => token.as_str(),
+        _ => "",
+    };
     for (name, service) in planned.iter().flat_map(|project| project.services.iter()) {
-        status.services.push(last_known(name.as_str(), &entries, crate::backend::native::addresses(service)));
+        status.services.push(last_known(
+            name.as_str(),
+            &entries,
+            token,
+            crate::backend::native::addresses(service),
+        ));
     }
     if status.services.iter().any(|service| service.pid.is_some()) {
         status.state = TestbedState::Unsupervised;
@@ -211,7 +220,12 @@ fn unsupervised_status(place: &Workplace, folder: &TestbedFolder) -> Result<Test
     Ok(status)
 }
 
-fn last_known(name: &str, entries: &[Entry], addresses: Vec<std::net::SocketAddr>) -> ServiceStatus {
+fn last_known(
+    name: &str,
+    entries: &[Entry],
+    token: &str,
+    addresses: Vec<std::net::SocketAddr>,
+) -> ServiceStatus {
     let mut process = None;
     let mut how = None;
     for entry in entries {
@@ -225,7 +239,8 @@ fn last_known(name: &str, entries: &[Entry], addresses: Vec<std::net::SocketAddr
             _ => {}
         }
     }
-    let alive = process.filter(ProcessIdentity::is_alive);
+    // A forged or stale line must not make a foreign process ours.
+    let alive = process.filter(|process| process.is_alive() && process::has_token(process.pid, token));
     let usage = alive.and_then(|process| process.usage());
     let last_error = match (process, alive, how) {
         (Some(_), Some(_), _) => Some("runs without a supervisor".to_owned()),
