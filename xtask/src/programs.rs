@@ -30,7 +30,6 @@ pub fn build(search_path: &OsStr) -> Result<OwnPrograms, String> {
         .current_dir(workspace)
         .args([
             "build",
-            "--quiet",
             "--release",
             "-p",
             "prom-merger",
