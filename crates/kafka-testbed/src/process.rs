@@ -34,8 +34,21 @@ struct Stat {
     state: char,
     user_ticks: u64,
     system_ticks: u64,
+    threads: u64,
     start_ticks: u64,
     resident_pages: u64,
+}
+
+impl Stat {
+    /// A zombie has ended, unless other threads than the first still run: a Java process is in that state for a
+    /// moment, with its sockets open.
+    fn runs(&self) -> bool {
+        match self.state {
+            'Z' => self.threads > 1,
+            'X' => false,
+            _ => true,
+        }
+    }
 }
 
 impl ProcessIdentity {
@@ -45,10 +58,9 @@ impl ProcessIdentity {
         Some(Self { pid, start_ticks: stat.start_ticks })
     }
 
-    /// Tells whether this very process still runs (a zombie does not run).
+    /// Tells whether this very process still runs; a zombie does not, once all its threads have ended.
     pub fn is_alive(&self) -> bool {
-        read_stat(self.pid)
-            .is_some_and(|stat| stat.start_ticks == self.start_ticks && !matches!(stat.state, 'Z' | 'X'))
+        read_stat(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks && stat.runs())
     }
 
     /// Returns what the process has used so far, or nothing when it is gone.
@@ -169,6 +181,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         user_ticks: number(11)?,
         system_ticks: number(12)?,
+        threads: number(17)?,
         start_ticks: number(19)?,
         resident_pages: number(21)?,
     })
@@ -184,6 +197,15 @@ mod tests {
         let stat = parse_stat(text).expect("well formed");
         assert_eq!((stat.state, stat.user_ticks, stat.system_ticks), ('S', 7, 8));
         assert_eq!((stat.start_ticks, stat.resident_pages), (1234, 55));
+    }
+
+    #[test]
+    fn a_zombie_runs_as_long_as_other_threads_do() {
+        for (state, threads, expected) in [("S", 1, true), ("Z", 1, false), ("Z", 7, true), ("X", 1, false)] {
+            let text =
+                format!("42 (java) {state} 1 42 42 0 -1 0 0 0 0 0 7 8 0 0 20 0 {threads} 0 1234 1000 55 0 0");
+            assert_eq!(parse_stat(&text).expect("well formed").runs(), expected, "{text}");
+        }
     }
 
     #[test]
