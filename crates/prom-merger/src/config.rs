@@ -43,6 +43,8 @@ pub struct SourceConfig {
     pub name: String,
     /// The label value that its series get; default the name.
     pub value: String,
+    /// The file with the bearer token that its requests must carry; none asked for when absent.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The receiving database.
@@ -203,15 +205,16 @@ fn read_source(value: ValueReader<'_>) -> Option<SourceConfig> {
     let mut reader = value.mapping()?;
     let name = reader.required("name", value::parsed::<SourceName>("a source name"));
     let value = reader.optional("value", value::non_empty_text);
+    let token_file = reader.optional("token_file", value::non_empty_text).map(PathBuf::from);
     reader.finish();
     let name = name?.0;
-    Some(SourceConfig { value: value.unwrap_or_else(|| name.clone()), name })
+    Some(SourceConfig { value: value.unwrap_or_else(|| name.clone()), name, token_file })
 }
 
 fn distinct_sources(sources: Vec<Spanned<SourceConfig>>, diagnostics: &mut Diagnostics) -> Vec<SourceConfig> {
     let mut distinct: Vec<Spanned<SourceConfig>> = Vec::new();
     for source in sources {
-        let SourceConfig { name, value } = &source.value;
+        let SourceConfig { name, value, .. } = &source.value;
         let twin =
             distinct.iter().find(|earlier| earlier.value.name == *name || earlier.value.value == *value);
         if let Some(twin) = twin {

@@ -44,6 +44,7 @@ pub mod ingest;
 mod merger;
 pub mod metrics;
 mod source;
+mod token;
 mod web;
 
 pub use config::Config;

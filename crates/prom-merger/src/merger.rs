@@ -47,6 +47,14 @@ pub enum StartError {
     /// The label cannot be added.
     #[error("label cannot be added to series")]
     Label(#[source] InvalidLabel),
+    /// The token of a source cannot be read.
+    #[error("cannot read the token file {}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The destination's client cannot be made.
     #[error("cannot send to {url}")]
     Client {

@@ -289,4 +289,4 @@ impl Page<'_> {
 }
 
 /// What the write server and the sink answer.
-const STATUSES: [u16; 8] = [204, 400, 404, 405, 413, 415, 500, 503];
+const STATUSES: [u16; 10] = [204, 400, 401, 403, 404, 405, 413, 415, 500, 503];

@@ -18,12 +18,14 @@ use crate::{
     config::{Config, SourceConfig},
     dead_letters,
     metrics::{JournalSizes, SourceMetrics},
+    token::Token,
 };
 
 /// The journals and counters of one source.
 #[derive(Debug)]
 pub(crate) struct SourceState {
     pub(crate) name: String,
+    pub(crate) token: Option<Token>,
     pub(crate) splicer: LabelSplicer,
     pub(crate) limits: Limits,
     pub(crate) journal: Arc<Journal>,
@@ -37,6 +39,13 @@ impl SourceState {
     /// Opens both journals. Blocks on files.
     pub(crate) fn open(config: &Config, source: &SourceConfig) -> Result<Self, StartError> {
         let splicer = LabelSplicer::new(&config.label, &source.value).map_err(StartError::Label)?;
+        let token = match &source.token_file {
+            None => None,
+            Some(path) => {
+                let failed = |source| StartError::Token { path: path.clone(), source };
+                Some(Token::read(path).map_err(failed)?)
+            }
+        };
         let (sender, committed) = watch::channel(0);
         let hooks = JournalHooks {
             on_commit: Box::new(move |end| {
@@ -57,6 +66,7 @@ impl SourceState {
         metrics.delivered_position.store(cursor.position().as_u64(), Ordering::Relaxed);
         Ok(Self {
             name: source.name.clone(),
+            token,
             splicer,
             limits: config.remote_limits(),
             journal: Arc::new(journal),

@@ -22,6 +22,7 @@ use crate::{
     ingest::SourceSink,
     metrics,
     source::SourceState,
+    token,
 };
 
 pub(crate) struct Web {
@@ -67,7 +68,10 @@ impl Web {
 
 async fn write(State(web): State<Arc<Web>>, Path(source): Path<String>, request: Request) -> Response {
     let Some(entry) = web.sources.get(&source) else { return web.unknown(&source) };
-    let response = entry.server.handle(&source, request).await;
+    let response = match token::check(entry.state.token.as_ref(), request.headers()) {
+        Ok(()) => entry.server.handle(&source, request).await,
+        Err(refusal) => refusal.into_response(),
+    };
     entry.state.metrics.responses.count(response.status().as_u16());
     response
 }

@@ -324,6 +324,23 @@ async fn the_web_says_what_is_there() {
     merger.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_source_with_a_token_takes_only_what_carries_it() {
+    let data = tempfile::tempdir().unwrap();
+    let destination = Destination::start(|_, _| Answer::Take).await;
+    let token = data.path().join("a.token");
+    std::fs::write(&token, "secret-of-a\n").unwrap();
+    let sources = format!("[{{name: a, token_file: '{}'}}, {{name: b}}]", token.display());
+    let merger = TestMerger::start_with(data.path(), &sources, &destination.url, "").await;
+    for (token, expected) in [(None, 401), (Some("secret-of-b"), 403), (Some("secret-of-a"), 204)] {
+        assert_eq!(merger.post("/api/v1/write/a", token, one("guarded")).await, expected, "{token:?}");
+    }
+    assert_eq!(merger.post("/api/v1/write/b", None, one("open")).await, 204);
+    taken(&destination, 2).await;
+    assert_eq!(merger.metric("prom_merger_ingest_responses_total{source=\"a\",code=\"403\"}").await, 1.0);
+    merger.shutdown().await;
+}
+
 #[track_caller]
 fn check_faults(text: &str, expected: &[&str]) {
     let faults = Config::parse("merger.yaml", text).unwrap_err();

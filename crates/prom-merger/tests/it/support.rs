@@ -165,8 +165,13 @@ pub(crate) struct TestMerger {
 impl TestMerger {
     /// Starts with sources `a` and `b`; `more` is further configuration.
     pub(crate) async fn start(data: &Path, destination: &str, more: &str) -> Self {
+        Self::start_with(data, "[{name: a}, {name: b, value: bee}]", destination, more).await
+    }
+
+    /// Starts with `sources`.
+    pub(crate) async fn start_with(data: &Path, sources: &str, destination: &str, more: &str) -> Self {
         let text = format!(
-            "listen: 127.0.0.1:0\ndata: {}\nsources: [{{name: a}}, {{name: b, value: bee}}]\n\
+            "listen: 127.0.0.1:0\ndata: {}\nsources: {sources}\n\
              destination: {{url: '{destination}', timeout: 10s}}\nretry: {{minimum: 1ms, maximum: 20ms}}\n{more}\n",
             data.display()
         );
@@ -185,6 +190,18 @@ impl TestMerger {
         };
         let client = self.clients.lock().unwrap().entry(source.to_owned()).or_insert_with(make).clone();
         client.send_v1(body.into()).await.map(|_| ())
+    }
+
+    /// Posts a body as a plain client would, and tells the status of the answer.
+    pub(crate) async fn post(&self, path: &str, token: Option<&str>, body: Vec<u8>) -> u16 {
+        let request = reqwest::Client::new()
+            .post(format!("http://{}{path}", self.address))
+            .header("Content-Type", "application/x-protobuf")
+            .header("Content-Encoding", "snappy")
+            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
+            .body(body);
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        request.send().await.unwrap().status().as_u16()
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
