@@ -101,6 +101,9 @@ async fn up(runs: usize) -> Result<Figures, String> {
         environment,
         own,
         limit: Duration::from_secs(300),
+        host: None,
+        any_port: false,
+        restart_changed: false,
     };
     let measured = measure(&place, &spec, runs).await;
     let purged = lifecycle::purge(&place, &mut Silent).await.map_err(|error| error.to_string());
@@ -115,7 +118,7 @@ async fn measure(place: &Workplace, spec: &Spec, runs: usize) -> Result<Figures,
     let mut progress = show::Progress::new(PathBuf::new());
     progress.note("cold: nothing in the cache, nothing in Maven's repository");
     let begun = Instant::now();
-    lifecycle::up(place, spec, &mut progress).await.map_err(|error| error.to_string())?;
+    lifecycle::up(place, spec, spec::DEFAULT, &mut progress).await.map_err(|error| error.to_string())?;
     let cold_seconds = begun.elapsed().as_secs_f64();
     let mut warm_seconds = Vec::new();
     let mut memory_bytes = 0;
@@ -123,7 +126,9 @@ async fn measure(place: &Workplace, spec: &Spec, runs: usize) -> Result<Figures,
         lifecycle::down(place, &mut Silent).await.map_err(|error| error.to_string())?;
         progress.note(format!("warm start {run} of {runs}"));
         let begun = Instant::now();
-        let report = lifecycle::up(place, spec, &mut progress).await.map_err(|error| error.to_string())?;
+        let report = lifecycle::up(place, spec, spec::DEFAULT, &mut progress)
+            .await
+            .map_err(|error| error.to_string())?;
         warm_seconds.push(begun.elapsed().as_secs_f64());
         if run == runs {
             tokio::time::sleep(Duration::from_secs(20)).await;

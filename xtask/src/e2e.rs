@@ -12,6 +12,9 @@ use clap::Args;
 pub struct Arguments {
     /// Only tests whose name contains this
     filter: Option<String>,
+    /// The long forms too: twenty resets, every version of Kafka
+    #[arg(long)]
+    long: bool,
 }
 
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -22,6 +25,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         .args(["test", "-p", "e2e"])
         .args(&arguments.filter)
         .args(["--", "--nocapture"])
+        .args(arguments.long.then_some("--include-ignored"))
         .status();
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod e2e;
+mod http;
 mod programs;
 mod show;
 mod testbed;
@@ -13,7 +14,7 @@ use clap::{Parser, Subcommand};
 /// Commands of the Kafka testbed
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
-struct Arguments {
+pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 }

@@ -8,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use kafka_testbed::{
+    lifecycle::Listed,
     progress::{Event, Reporter},
-    status::{Endpoints, TestbedStatus},
+    status::{Endpoints, ServiceState, ServiceStatus, TestbedState, TestbedStatus},
 };
 
 /// Lines that tell how far a command is: a moving one on a terminal, plain ones elsewhere.
@@ -122,9 +124,10 @@ impl Reporter for Progress {
     }
 }
 
-/// Writes data to stdout; a reader that went away (`| head`) is no error.
+/// Writes data to stdout; a reader that went away (`| head`) is no error. Colours reach terminals only, and none where
+/// `NO_COLOR` is set.
 pub fn print(text: &str) -> io::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
+    match anstream::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other,
     }
@@ -134,6 +137,26 @@ pub fn print(text: &str) -> io::Result<()> {
 pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
     print(&format!("{text}\n"))
+}
+
+/// Writes `value` as one line of JSON.
+pub fn print_json_line(value: &impl serde::Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(value).map_err(io::Error::other)?;
+    print(&format!("{text}\n"))
+}
+
+/// Tells what went wrong, under which name the documentation has it, and what to do.
+pub fn failure(name: Option<&str>, message: &str, hint: Option<&str>) {
+    let (red, cyan) = (paint(AnsiColor::Red), paint(AnsiColor::Cyan));
+    let name = name.map(|name| format!("[{name}]")).unwrap_or_default();
+    anstream::eprintln!("{red}error{name}:{red:#} {message}");
+    if let Some(hint) = hint {
+        anstream::eprintln!("{cyan}hint:{cyan:#} {hint}");
+    }
+}
+
+fn paint(color: AnsiColor) -> Style {
+    Style::new().fg_color(Some(color.into())).bold()
 }
 
 pub fn endpoints(endpoints: &Endpoints) -> String {
@@ -149,12 +172,14 @@ pub fn endpoints(endpoints: &Endpoints) -> String {
     .collect()
 }
 
-/// The table of `status`.
-pub fn status(status: &TestbedStatus) -> String {
-    let state = word(&status.state);
+/// The table of `status`; with the status of a moment before, processor time is shown as a share of one processor.
+pub fn status(status: &TestbedStatus, before: Option<&TestbedStatus>) -> String {
+    let style = style_of(status.state);
     let mut text = format!(
-        "testbed {}: {state}, backend {}, {}\n",
+        "testbed {}: {style}{}{style:#}, run {}, backend {}, {}\n",
         status.name,
+        word(&status.state),
+        status.run,
         status.backend,
         status.folder.display()
     );
@@ -163,33 +188,95 @@ pub fn status(status: &TestbedStatus) -> String {
     }
     let widest = status.services.iter().map(|service| service.name.len()).max().unwrap_or(0);
     text.push_str(&format!(
-        "{:<widest$}  {:<9} {:<5} {:>7} {:>8} {:>8}  {}\n",
-        "SERVICE", "STATE", "READY", "PID", "CPU", "MEMORY", "ADDRESSES"
+        "{:<widest$}  {:<11} {:<5} {:>7} {:>8} {:>8} {:>6}  {}\n",
+        "SERVICE", "STATE", "READY", "PID", "CPU", "MEMORY", "STARTS", "ADDRESSES"
     ));
     for service in &status.services {
-        let pid = service.pid.map(|pid| pid.to_string()).unwrap_or_else(|| "-".to_owned());
-        let cpu =
-            service.cpu_seconds.map(|seconds| format!("{seconds:.1} s")).unwrap_or_else(|| "-".to_owned());
-        let memory = service
-            .memory_bytes
-            .map(|bytes| format!("{} MiB", bytes >> 20))
-            .unwrap_or_else(|| "-".to_owned());
+        let pid = service.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let cpu = match (service.cpu_seconds, before) {
+            (None, _) => "-".to_owned(),
+            (Some(seconds), None) => format!("{seconds:.1} s"),
+            (Some(seconds), Some(before)) => {
+                let same = |other: &&ServiceStatus| other.name == service.name && other.pid == service.pid;
+                let earlier = before.services.iter().find(same).and_then(|other| other.cpu_seconds);
+                earlier
+                    .map_or_else(|| "-".to_owned(), |earlier| format!("{:.0} %", (seconds - earlier) * 100.0))
+            }
+        };
+        let memory =
+            service.memory_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+        let style = style_of_service(service);
         text.push_str(&format!(
-            "{:<widest$}  {:<9} {:<5} {pid:>7} {cpu:>8} {memory:>8}  {}\n",
+            "{:<widest$}  {style}{:<11}{style:#} {:<5} {pid:>7} {cpu:>8} {memory:>8} {:>6}  {}\n",
             service.name,
             word(&service.state),
             if service.ready { "yes" } else { "no" },
+            service.starts,
             service.addresses.join(" ")
         ));
         if let Some(error) = &service.last_error {
+            let red = Style::new().fg_color(Some(AnsiColor::Red.into()));
             for line in error.lines() {
-                text.push_str(&format!("{:widest$}  ! {line}\n", ""));
+                text.push_str(&format!("{:widest$}  {red}! {line}{red:#}\n", ""));
             }
+        }
+        for end in &service.ends {
+            let is_told = service.last_error.as_ref().is_some_and(|error| error.starts_with(&end.how));
+            let line = end.log.first().filter(|_| !is_told);
+            let says = line.map(|line| format!(": {}", line.trim())).unwrap_or_default();
+            text.push_str(&format!("{:widest$}  ! {} at {}{says}\n", "", end.how, end.at));
         }
     }
     let memory: u64 = status.services.iter().filter_map(|service| service.memory_bytes).sum();
     text.push_str(&format!("all services: {} MiB\n{}", memory >> 20, endpoints(&status.endpoints)));
     text
+}
+
+/// The table of `list`.
+pub fn list(all: &[Listed]) -> String {
+    if all.is_empty() {
+        return "no testbeds\n".to_owned();
+    }
+    let widest = all.iter().map(|testbed| testbed.name.len()).max().unwrap_or(0).max(4);
+    let mut text = format!(
+        "{:<widest$}  {:<12} {:>4} {:>9} {:>10}  {:<24}  {}\n",
+        "NAME", "STATE", "RUN", "RUNNING", "DISK", "LAST USED", "FOLDER"
+    );
+    for testbed in all {
+        let state = testbed.state.map_or_else(|| "unknown".to_owned(), |state| word(&state));
+        let style = testbed.state.map(style_of).unwrap_or_default();
+        text.push_str(&format!(
+            "{:<widest$}  {style}{state:<12}{style:#} {:>4} {:>9} {:>10}  {:<24}  {}\n",
+            testbed.name,
+            testbed.run,
+            format!("{}/{}", testbed.running, testbed.services),
+            format!("{} MiB", testbed.disk_bytes >> 20),
+            testbed.last_used,
+            testbed.folder.display()
+        ));
+        if let Some(fault) = &testbed.fault {
+            text.push_str(&format!("{:widest$}  ! {fault}\n", ""));
+        }
+    }
+    text
+}
+
+fn style_of(state: TestbedState) -> Style {
+    match state {
+        TestbedState::Running => paint(AnsiColor::Green),
+        TestbedState::Degraded | TestbedState::Unsupervised => paint(AnsiColor::Red),
+        TestbedState::Starting | TestbedState::Stopping => paint(AnsiColor::Yellow),
+        TestbedState::Absent | TestbedState::Stopped => Style::new(),
+    }
+}
+
+fn style_of_service(service: &ServiceStatus) -> Style {
+    match service.state {
+        ServiceState::Running | ServiceState::Completed if service.ready => paint(AnsiColor::Green),
+        ServiceState::Failed | ServiceState::Running | ServiceState::BackingOff => paint(AnsiColor::Red),
+        ServiceState::Waiting | ServiceState::Starting | ServiceState::Stopping => paint(AnsiColor::Yellow),
+        ServiceState::Completed | ServiceState::Stopped => Style::new(),
+    }
 }
 
 /// The word that the JSON form has for a state.

@@ -1,31 +1,30 @@
 //! `cargo xtask testbed …`
 
+mod access;
+mod change;
+mod look;
+
 use std::{
     env,
     error::Error as _,
     ffi::OsString,
-    fs,
-    io::{self, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _},
+    fs, io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use kafka_testbed::{
-    address::LoopbackBlock,
     home::Home,
-    ledger::{self, Entry},
-    lifecycle::{self, Error, Workplace},
-    plan,
+    lifecycle::{self, Error, HostChoice, Workplace},
     spec::{self, Spec},
 };
 use yaml_source::Source;
 
-use crate::{
-    programs,
-    show::{self, Progress},
-};
+use crate::{programs, show};
 
 /// The specification that is read when it lies in the working folder.
 const SPEC_FILE: &str = "testbed.yaml";
@@ -67,68 +66,203 @@ pub enum Format {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the plan as Compose YAML; nothing is changed
-    Plan,
-    /// Bring the testbed up and prove that it works
-    Up {
-        /// Seconds that the proof may take
-        #[arg(long, default_value_t = 180)]
-        timeout: u64,
-    },
+    /// Bring the testbed up and prove that it works; go over to a changed specification; repair what is broken
+    Up(Up),
     /// Show every service
-    Status,
-    /// Show the logs of services
-    Logs {
-        /// Services; all when none is named
-        services: Vec<String>,
-        /// Number of last lines of each log
-        #[arg(long, default_value_t = 50)]
-        lines: usize,
-        /// Go on showing what is added
+    Status {
+        /// Show it again every second until Ctrl-C
         #[arg(short, long)]
-        follow: bool,
+        watch: bool,
     },
+    /// Show the logs of services
+    Logs(look::Logs),
     /// Stop everything; data is kept
-    Down,
+    Down {
+        /// Only show what would be stopped
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// A fresh Kafka and ZooKeeper; all metrics stay, and the next run has a label of its own
+    Reset {
+        #[command(flatten)]
+        limit: Limit,
+    },
     /// Remove what the testbed made
     Purge {
         /// Do it without asking
         #[arg(long)]
         yes: bool,
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
     },
+    /// Start services that do not run, and what they need
+    Start {
+        /// Services; all when none is named
+        services: Vec<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Stop services of a running testbed; they stay stopped until `start` or `up`
+    Stop {
+        /// Services
+        #[arg(required = true)]
+        services: Vec<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Stop services and start them again
+    Restart {
+        /// Services; all when none is named
+        services: Vec<String>,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Change how many there are of something
+    Scale {
+        /// What: only `workers` can be scaled
+        #[arg(value_parser = ["workers"])]
+        what: String,
+        /// How many
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(spec::MAX_WORKERS)))]
+        count: u32,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Change the producer's load while it runs, until it is started again
+    Load(change::Load),
+    /// Run a program with the testbed's addresses; Kafka's own tools are there by name (kafka-topics, …)
+    Exec {
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Print variables with the testbed's addresses, for `eval "$(cargo xtask testbed env)"`
+    Env,
+    /// Print the addresses of all pages
+    Open,
+    /// Show all testbeds
+    List,
+    /// Remove testbeds that do not run
+    Gc {
+        /// Do it without asking
+        #[arg(long)]
+        yes: bool,
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        /// Only those that were not used for so long, such as `7d` or `12h`
+        #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+        older_than: Duration,
+    },
+    /// Print the plan as Compose YAML; nothing is changed
+    Plan,
+    /// Print the completion of the commands for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Args)]
+struct Up {
+    #[command(flatten)]
+    limit: Limit,
+    /// Address of this machine at which clients reach the brokers; `spec` goes back to the specification's
+    #[arg(long, value_name = "ADDRESS", value_parser = host)]
+    host: Option<HostChoice>,
+    /// Take another port where the wanted one belongs to somebody else
+    #[arg(long)]
+    any_port: bool,
+    /// Start services with data again where the specification has changed
+    #[arg(long)]
+    restart_changed: bool,
+}
+
+#[derive(Args)]
+struct Limit {
+    /// Seconds that it may take until everything works
+    #[arg(long, default_value_t = 180)]
+    timeout: u64,
+}
+
+fn host(text: &str) -> Result<HostChoice, String> {
+    match text {
+        "spec" => Ok(HostChoice::Specification),
+        _ => text
+            .parse::<Ipv4Addr>()
+            .map(HostChoice::Address)
+            .map_err(|_| "expected an IPv4 address".to_owned()),
+    }
+}
+
+/// A length of time as the specification has it.
+fn duration(text: &str) -> Result<Duration, String> {
+    yaml_source::parse_duration(text).map_err(|error| error.to_string())
 }
 
 pub async fn run(arguments: Arguments) -> ExitCode {
     let Arguments { common, command } = arguments;
     let result = match command {
-        Command::Plan => plan(&common),
-        Command::Up { timeout } => up(&common, timeout).await,
-        Command::Status => status(&common).await,
-        Command::Logs { services, lines, follow } => logs(&common, &services, lines, follow).await,
-        Command::Down => down(&common).await,
-        Command::Purge { yes } => purge(&common, yes).await,
+        Command::Up(arguments) => change::up(&common, arguments).await,
+        Command::Status { watch } => look::status(&common, watch).await,
+        Command::Logs(arguments) => look::logs(&common, &arguments).await,
+        Command::Down { dry_run } => change::down(&common, dry_run).await,
+        Command::Reset { limit } => change::reset(&common, limit).await,
+        Command::Purge { yes, dry_run } => change::purge(&common, yes, dry_run).await,
+        Command::Start { services, limit } => {
+            change::services(&common, limit, change::Doing::Start, &services).await
+        }
+        Command::Stop { services, limit } => {
+            change::services(&common, limit, change::Doing::Stop, &services).await
+        }
+        Command::Restart { services, limit } => {
+            change::services(&common, limit, change::Doing::Restart, &services).await
+        }
+        Command::Scale { what: _, count, limit } => change::scale(&common, limit, count).await,
+        Command::Load(arguments) => change::load(&common, arguments).await,
+        Command::Exec { command } => return access::exec(&common, &command).unwrap_or_else(Failure::tell),
+        Command::Env => access::env(&common),
+        Command::Open => access::open(&common).await,
+        Command::List => look::list(&common).await,
+        Command::Gc { yes, dry_run, older_than } => change::gc(&common, yes, dry_run, older_than).await,
+        Command::Plan => look::plan(&common),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut crate::Arguments::command(), "xtask", &mut text);
+            show::print(&String::from_utf8_lossy(&text)).map_err(Failure::from)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("error: {}", failure.message);
-            if let Some(hint) = failure.hint {
-                eprintln!("hint: {hint}");
-            }
-            ExitCode::from(failure.code)
-        }
+        Err(failure) => failure.tell(),
     }
 }
 
 struct Failure {
     code: u8,
+    /// Its name in docs/troubleshooting.md, if it has a section there.
+    name: Option<&'static str>,
     message: String,
     hint: Option<String>,
 }
 
 impl Failure {
     fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, name: None, message: message.into(), hint: None }
+    }
+
+    fn named(name: &'static str, code: u8, message: impl Into<String>) -> Self {
+        Self { name: Some(name), ..Self::new(code, message) }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    fn tell(self) -> ExitCode {
+        show::failure(self.name, &self.message, self.hint.as_deref());
+        ExitCode::from(self.code)
     }
 }
 
@@ -143,7 +277,7 @@ impl From<Error> for Failure {
             }
             source = cause.source();
         }
-        Self { code: error.exit_code(), message, hint: error.hint() }
+        Self { code: error.exit_code(), name: Some(error.code()), message, hint: error.hint() }
     }
 }
 
@@ -153,205 +287,30 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn plan(common: &Common) -> Result<(), Failure> {
-    let place = place(common)?;
-    let spec = read_spec(common)?;
-    let known = ledger::read(&place.folder().ledger()).ok().and_then(|entries| match entries.first() {
-        Some(Entry::Testbed { block, .. }) => Some(LoopbackBlock::from_octets(*block)),
-        _ => None,
-    });
-    let block = match known {
-        Some(block) => block,
-        None => {
-            let taken = place.home.taken_blocks().map_err(Error::from)?;
-            LoopbackBlock::allot(&place.name, &taken).ok_or(Error::NoBlock)?
-        }
-    };
-    let plan = plan::plan(&spec, block);
-    let yaml = compose_model::render(&plan.project);
-    match common.format {
-        Format::Text => show::print(&yaml)?,
-        Format::Json => show::print_json(&serde_json::json!({
-            "compose": yaml,
-            "files": plan.files.iter().map(|file| (file.path.display().to_string(), file.content.clone())).collect::<std::collections::BTreeMap<_, _>>(),
-            "endpoints": plan.endpoints,
-        }))?,
-    }
-    Ok(())
-}
-
-async fn up(common: &Common, timeout: u64) -> Result<(), Failure> {
-    let mut place = place(common)?;
-    let spec = read_spec(common)?;
-    place.own = programs::build(&place.search_path).map_err(|error| Failure::new(12, error))?;
-    place.limit = Duration::from_secs(timeout);
-    let mut progress = Progress::new(place.home.cache().join("durations.json"));
-    progress.line(&format!(
-        "testbed `{}` on the native backend: services run as processes of this machine",
-        place.name
-    ));
-    let report = lifecycle::up(&place, &spec, &mut progress).await?;
-    progress.save();
-    match common.format {
-        Format::Json => show::print_json(&report.status)?,
-        Format::Text => {
-            let took = report.took.as_secs_f64();
-            let head = match report.changed {
-                true => format!("testbed `{}` is ready ({took:.1} s)", place.name),
-                false => format!("all is well: testbed `{}` runs, nothing was changed", place.name),
-            };
-            show::print(&format!("{head}\n{}", show::endpoints(&report.status.endpoints)))?;
-        }
-    }
-    Ok(())
-}
-
-async fn status(common: &Common) -> Result<(), Failure> {
-    let place = place(common)?;
-    let status = lifecycle::status(&place).await?;
-    match common.format {
-        Format::Json => show::print_json(&status)?,
-        Format::Text => show::print(&show::status(&status))?,
-    }
-    Ok(())
-}
-
-async fn logs(common: &Common, services: &[String], lines: usize, follow: bool) -> Result<(), Failure> {
-    let folder = place(common)?.folder();
-    let mut names: Vec<String> = fs::read_dir(folder.path().join("logs"))
-        .map_err(|_| Failure::new(1, format!("there are no logs in {}", folder.path().display())))?
-        .flatten()
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".log")?.to_owned()))
-        .collect();
-    names.sort();
-    for wanted in services {
-        if !names.contains(wanted) {
-            return Err(Failure::new(
-                1,
-                format!("no log of `{wanted}`; there are logs of {}", names.join(", ")),
-            ));
-        }
-    }
-    let chosen: Vec<String> =
-        names.into_iter().filter(|name| services.is_empty() || services.contains(name)).collect();
-    let prefix = |name: &str| if chosen.len() > 1 { format!("{name} | ") } else { String::new() };
-    let mut positions = Vec::new();
-    for name in &chosen {
-        let path = folder.log(name);
-        for line in kafka_testbed::supervisor::tail(&path, lines) {
-            show::print(&format!("{}{line}\n", prefix(name)))?;
-        }
-        positions.push(fs::metadata(&path).map_or(0, |data| data.len()));
-    }
-    if !follow {
-        return Ok(());
-    }
-    loop {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        for (name, position) in chosen.iter().zip(&mut positions) {
-            let added = added_lines(&folder.log(name), position)?;
-            for line in added.lines() {
-                show::print(&format!("{}{line}\n", prefix(name)))?;
-            }
-        }
-    }
-}
-
-/// The whole lines behind `position`, at most a mebibyte of them.
-fn added_lines(path: &Path, position: &mut u64) -> io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    if file.metadata()?.len() < *position {
-        *position = 0;
-    }
-    file.seek(SeekFrom::Start(*position))?;
-    let mut bytes = Vec::new();
-    file.take(1 << 20).read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |index| index + 1);
-    *position += whole as u64;
-    Ok(String::from_utf8_lossy(&bytes[..whole]).into_owned())
-}
-
-async fn down(common: &Common) -> Result<(), Failure> {
-    let place = place(common)?;
-    let mut progress = Progress::new(place.home.cache().join("durations.json"));
-    let report = lifecycle::down(&place, &mut progress).await?;
-    progress.save();
-    match common.format {
-        Format::Json => show::print_json(&serde_json::json!({
-            "name": place.name, "ended_processes": report.ended, "seconds": report.took.as_secs_f64(),
-        }))?,
-        Format::Text => show::print(&match report.ended {
-            0 => format!("testbed `{}` does not run\n", place.name),
-            ended => format!("testbed `{}` is down: {ended} processes ended, data is kept\n", place.name),
-        })?,
-    }
-    Ok(())
-}
-
-async fn purge(common: &Common, yes: bool) -> Result<(), Failure> {
-    let place = place(common)?;
-    if !yes {
-        let folder = place.folder();
-        let is_there = folder.ledger().exists();
-        if is_there && io::stdin().is_terminal() {
-            eprint!(
-                "remove the testbed `{}` with all its data in {}? [y/N] ",
-                place.name,
-                folder.path().display()
-            );
-            io::stderr().flush()?;
-            let mut answer = String::new();
-            io::stdin().read_line(&mut answer)?;
-            if !matches!(answer.trim(), "y" | "yes") {
-                return Err(Failure::new(NOT_CONFIRMED, "nothing was removed"));
-            }
-        } else if is_there {
-            let mut failure = Failure::new(NOT_CONFIRMED, "nothing was removed: this cannot be undone");
-            failure.hint = Some("say `purge --yes`".to_owned());
-            return Err(failure);
-        }
-    }
-    let mut progress = Progress::new(place.home.cache().join("durations.json"));
-    let report = lifecycle::purge(&place, &mut progress).await?;
-    match common.format {
-        Format::Json => {
-            show::print_json(
-                &serde_json::json!({ "name": place.name, "removed": report.removed, "left": report.left }),
-            )?;
-        }
-        Format::Text => {
-            let mut text =
-                format!("testbed `{}`: {} files and folders removed\n", place.name, report.removed.len());
-            for left in &report.left {
-                text.push_str(&format!(
-                    "left, because it holds files that the testbed did not make: {}\n",
-                    left.display()
-                ));
-            }
-            show::print(&text)?;
-        }
-    }
-    Ok(())
-}
-
-fn read_spec(common: &Common) -> Result<Spec, Failure> {
+/// The specification that the user means, and the text that it was read from.
+fn read_spec(common: &Common) -> Result<(Spec, String), Failure> {
     let in_folder = Path::new(SPEC_FILE);
     let path = common.spec.clone().or_else(|| in_folder.exists().then(|| in_folder.to_owned()));
-    let source = match path {
-        None => Source::new("built-in testbed.yaml", spec::DEFAULT),
+    let (name, text) = match path {
+        None => ("built-in testbed.yaml".to_owned(), spec::DEFAULT.to_owned()),
         Some(path) => {
             let text = fs::read_to_string(&path).map_err(|error| {
-                Failure::new(BAD_SPEC, format!("cannot read {}: {error}", path.display()))
+                Failure::named(
+                    "bad-specification",
+                    BAD_SPEC,
+                    format!("cannot read {}: {error}", path.display()),
+                )
             })?;
-            Source::new(path.display().to_string(), text)
+            (path.display().to_string(), text)
         }
     };
-    let mut spec = spec::read(&source)
-        .map_err(|faults| Failure::new(BAD_SPEC, format!("the specification has faults\n{faults}")))?;
+    let mut spec = spec::read(&Source::new(name, text.as_str())).map_err(|faults| {
+        Failure::named("bad-specification", BAD_SPEC, format!("the specification has faults\n{faults}"))
+    })?;
     if let Some(name) = &common.name {
         spec.name.clone_from(name);
     }
-    Ok(spec)
+    Ok((spec, text))
 }
 
 fn place(common: &Common) -> Result<Workplace, Failure> {
@@ -363,7 +322,7 @@ fn place(common: &Common) -> Result<Workplace, Failure> {
             );
             return Err(Failure::new(2, message));
         }
-        None => read_spec(common)?.name,
+        None => read_spec(common)?.0.name,
     };
     let home = match (&common.home, env::var_os("HOME")) {
         (Some(home), _) => std::path::absolute(home)?,
@@ -380,7 +339,23 @@ fn place(common: &Common) -> Result<Workplace, Failure> {
         environment: passed_environment(),
         own: programs::in_target(workspace),
         limit: Duration::from_secs(180),
+        host: None,
+        any_port: false,
+        restart_changed: false,
     })
+}
+
+/// The place of a testbed that must be there.
+fn existing(common: &Common) -> Result<Workplace, Failure> {
+    let place = place(common)?;
+    if place.folder().ledger().exists() { Ok(place) } else { Err(Error::Absent(place.name).into()) }
+}
+
+/// What the testbed's last `up` left for clients.
+fn runtime(common: &Common) -> Result<(Workplace, kafka_testbed::supervisor::Runtime), Failure> {
+    let place = existing(common)?;
+    let runtime = lifecycle::runtime(&place).ok_or_else(|| Error::NotRunning(place.name.clone()))?;
+    Ok((place, runtime))
 }
 
 /// What the programs that set-up runs may see of our environment, beside the search path.

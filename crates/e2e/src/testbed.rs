@@ -93,6 +93,14 @@ impl Testbed {
         Self { home, name, token: RefCell::new(None) }
     }
 
+    /// Puts the specification where commands find it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write_spec(&self, text: &str) {
+        fs::write(self.home().join("testbed.yaml"), text).expect("the home can be written");
+    }
+
     /// The folder of all that this testbed writes.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -247,6 +255,11 @@ impl Status {
         self.0["endpoints"][name].as_str().unwrap_or_else(|| panic!("no endpoint {name}"))
     }
 
+    /// Number of the run.
+    pub fn run(&self) -> u64 {
+        self.0["run"].as_u64().expect("the status has a run")
+    }
+
     /// The supervisor's pid.
     #[track_caller]
     pub fn supervisor(&self) -> u32 {
@@ -306,6 +319,16 @@ impl<'a> Service<'a> {
     /// How often it was started.
     pub fn starts(self) -> u64 {
         self.0["starts"].as_u64().expect("the status counts starts")
+    }
+
+    /// How often it was started again because it had ended unasked.
+    pub fn restarts(self) -> u64 {
+        self.0["restarts"].as_u64().expect("the status counts restarts")
+    }
+
+    /// How it ended unasked, oldest first.
+    pub fn ends(self) -> impl Iterator<Item = &'a str> {
+        self.0["ends"].as_array().into_iter().flatten().filter_map(|end| end["how"].as_str())
     }
 
     /// Why it is not ready.

@@ -21,15 +21,41 @@ pub const MAX_LINE: u64 = 4 << 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a command asks of the supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
     /// Tell how things are.
     Status,
-    /// Start every service that does not run.
-    Start,
+    /// Start these services (all when none is named) and what they need, where they do not run.
+    Start {
+        /// Names.
+        services: Vec<String>,
+    },
+    /// Stop these services, those that need others first; they stay stopped until somebody starts them.
+    StopServices {
+        /// Names.
+        services: Vec<String>,
+        /// Kill them: what they have not written is not wanted any more.
+        at_once: bool,
+    },
+    /// Stop these services and start them again.
+    Restart {
+        /// Names.
+        services: Vec<String>,
+    },
+    /// Read the plan again and go over to it.
+    Reload,
     /// Stop all services in order, then end.
     Stop,
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// How things are.
+    pub status: TestbedStatus,
+    /// Why it did not do what was asked; nothing was changed then.
+    pub refused: Option<String>,
 }
 
 /// Why the supervisor gave no answer.
@@ -47,6 +73,9 @@ pub enum ControlError {
     /// No answer in time.
     #[error("the supervisor did not answer within {} s", TIMEOUT.as_secs())]
     TimedOut,
+    /// The supervisor did not do it.
+    #[error("{0}")]
+    Refused(String),
     /// Not an answer.
     #[error("the supervisor's answer cannot be read")]
     Answer(#[source] serde_json::Error),
@@ -55,19 +84,23 @@ pub enum ControlError {
 /// Sends `request` and returns how things are then.
 ///
 /// # Errors
-/// When there is no supervisor, or it does not answer.
+/// When there is no supervisor, it does not answer, or refuses.
 pub async fn ask(folder: &TestbedFolder, request: Request) -> Result<TestbedStatus, ControlError> {
     let path = folder.path().join(TestbedFolder::SOCKET);
     let failed = |source| ControlError::Io { path: path.clone(), source };
     let exchange = async {
         let (_directory, short) = short_path(folder.path()).map_err(failed)?;
         let mut stream = UnixStream::connect(&short).await.map_err(failed)?;
-        let mut line = serde_json::to_vec(&request).expect("a request has only words");
+        let mut line = serde_json::to_vec(&request).expect("a request is words and names");
         line.push(b'\n');
         stream.write_all(&line).await.map_err(failed)?;
         let mut answer = String::new();
         BufReader::new(stream).take(MAX_LINE).read_line(&mut answer).await.map_err(failed)?;
-        serde_json::from_str(&answer).map_err(ControlError::Answer)
+        let answer: Answer = serde_json::from_str(&answer).map_err(ControlError::Answer)?;
+        match answer.refused {
+            None => Ok(answer.status),
+            Some(reason) => Err(ControlError::Refused(reason)),
+        }
     };
     tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or(Err(ControlError::TimedOut))
 }

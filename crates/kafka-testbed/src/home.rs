@@ -53,6 +53,19 @@ impl Home {
         TestbedFolder(self.0.join("testbeds").join(name))
     }
 
+    /// The names of all testbeds that have a ledger, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.0.join("testbeds"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().join(Ledger::FILE_NAME).exists())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// The loopback blocks that testbeds have, dead or alive.
     ///
     /// # Errors
@@ -96,6 +109,14 @@ impl TestbedFolder {
     pub fn runtime(&self) -> PathBuf {
         self.0.join("runtime.json")
     }
+
+    /// The specification that the last `up` was given.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join(Self::SPEC)
+    }
+
+    /// Name of the specification's copy.
+    pub const SPEC: &'static str = "spec.yaml";
 
     /// Name of the supervisor's socket.
     pub const SOCKET: &'static str = "supervisor.sock";

@@ -189,6 +189,42 @@ impl Ledger {
         if self.entries.contains(&entry) { Ok(()) } else { self.record(entry) }
     }
 
+    /// Drops what says nothing any more: processes that were started and have ended, and started ones that live no
+    /// more. A testbed that is used every day would have a ledger without end otherwise.
+    ///
+    /// Only for a testbed that nobody else writes the ledger of. After a power cut there is the old ledger or the new.
+    ///
+    /// # Errors
+    /// When the file system refuses; the old ledger stays then.
+    pub fn compact(&mut self) -> Result<(), LedgerError> {
+        let living: Vec<(String, ProcessIdentity)> =
+            self.running().into_iter().filter(|(_, process)| process.is_alive()).collect();
+        let is_kept = |entry: &Entry| match entry {
+            Entry::Spawn { .. } | Entry::Ended { .. } => false,
+            Entry::Started { what, process } => living.contains(&(what.clone(), *process)),
+            _ => true,
+        };
+        let entries: Vec<Entry> = self.entries.iter().filter(|entry| is_kept(entry)).cloned().collect();
+        if entries.len() == self.entries.len() {
+            return Ok(());
+        }
+        let failed = |doing| {
+            let path = self.path.clone();
+            move |source| LedgerError::Io { doing, path, source }
+        };
+        let new = self.path.with_extension("jsonl.new");
+        let mut text = Vec::new();
+        for entry in &entries {
+            serde_json::to_writer(&mut text, entry).expect("an entry has only strings and numbers");
+            text.push(b'\n');
+        }
+        let mut file = File::create(&new).map_err(failed("compacting"))?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed("compacting"))?;
+        fs::rename(&new, &self.path).map_err(failed("compacting"))?;
+        *self = Self::with_entries(&self.path, entries)?;
+        Ok(())
+    }
+
     /// All entries, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -294,6 +330,31 @@ mod tests {
         let ledger = Ledger::open(&path).expect("opens");
         assert_eq!(ledger.running(), [("s2".to_owned(), process(2))]);
         assert_eq!((ledger.token(), ledger.block()), ("t", Some([127, 64, 1])));
+    }
+
+    #[test]
+    fn compacting_keeps_what_must_be_removed_and_who_lives() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join(Ledger::FILE_NAME);
+        let mut ledger = Ledger::open_or_begin(&path, testbed).expect("begins");
+        let own = ProcessIdentity::of(std::process::id()).expect("we run");
+        let started = |what: &str, process| Entry::Started { what: what.to_owned(), process };
+        let ended = Entry::Ended { what: "a".to_owned(), process: process(1), how: String::new() };
+        ledger.record(Entry::File { path: "x".into() }).expect("records");
+        for entry in [started("a", process(1)), ended, started("b", process(2)), started("c", own)] {
+            ledger.record(Entry::Spawn { what: "any".to_owned() }).expect("records");
+            ledger.record(entry).expect("records");
+        }
+        ledger.compact().expect("compacts");
+        ledger.record(Entry::File { path: "y".into() }).expect("records");
+        let expected = [
+            testbed(),
+            Entry::File { path: "x".into() },
+            started("c", own),
+            Entry::File { path: "y".into() },
+        ];
+        assert_eq!(read(&path).expect("reads"), expected);
+        assert_eq!(ledger.entries(), expected);
     }
 
     #[test]

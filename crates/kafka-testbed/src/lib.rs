@@ -11,12 +11,16 @@
 
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod address;
+pub mod adjustments;
 pub mod backend;
 pub mod control;
 pub mod home;
+pub mod kafka_tools;
 pub mod ledger;
 pub mod lifecycle;
+pub mod logs;
 pub mod plan;
 pub mod ports;
 pub mod process;
@@ -26,4 +30,5 @@ pub mod readiness;
 pub mod simulated_kubelet;
 pub mod spec;
 pub mod status;
+pub mod storage;
 pub mod supervisor;

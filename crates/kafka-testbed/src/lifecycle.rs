@@ -1,29 +1,41 @@
-//! The commands of a user: `up`, `status`, `down`, `purge`.
+//! The commands of a user: `up`, `status`, `down`, `purge`, and what changes a testbed while it runs.
 
+mod apply;
+mod collect;
 mod down;
 mod purge;
+mod reset;
+mod services;
 mod up;
 
 use std::{
     ffi::OsString,
-    io,
+    fs, io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 pub use self::{
-    down::{DownReport, down},
-    purge::{PurgeReport, purge},
+    collect::{Listed, list},
+    down::{DownReport, down, would_end},
+    purge::{PurgeReport, purge, would_remove},
+    reset::{ResetReport, reset},
+    services::{restart, scale, start, stop},
     up::{UpReport, up},
 };
 use crate::{
+    address::LoopbackBlock,
+    adjustments::Adjustments,
     control::{self, ControlError, Request},
     home::{Home, LockError, TestbedFolder},
     ledger::{self, Entry, Ledger, LedgerError},
+    plan::{Placement, Plan, plan},
     ports::Holder,
     process::{self, ProcessIdentity},
     provision::{OwnPrograms, ProvisionError},
     readiness::ReadinessError,
+    spec::{self, Spec},
     status::{Endpoints, ServiceState, ServiceStatus, TestbedState, TestbedStatus, timestamp},
     supervisor::{Runtime, SupervisorError},
 };
@@ -43,6 +55,21 @@ pub struct Workplace {
     pub own: OwnPrograms,
     /// Limit for the proof that the testbed is ready.
     pub limit: Duration,
+    /// Address of the EXTERNAL listeners that `up` was given; it holds until another is given.
+    pub host: Option<HostChoice>,
+    /// Whether another port is taken where the wanted one belongs to somebody else.
+    pub any_port: bool,
+    /// Whether services with data are started again when their plan has changed.
+    pub restart_changed: bool,
+}
+
+/// Where the EXTERNAL listeners are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostChoice {
+    /// Where the specification says.
+    Specification,
+    /// At this address of this machine.
+    Address(Ipv4Addr),
 }
 
 impl Workplace {
@@ -78,9 +105,35 @@ pub enum Error {
     /// All loopback blocks have testbeds.
     #[error("every block of loopback addresses belongs to a testbed")]
     NoBlock,
-    /// The running testbed was planned from another specification.
-    #[error("the testbed runs from another specification than this one (they differ in: {})", .0.join(", "))]
+    /// The running testbed was planned from another specification, and services that hold data would have to be
+    /// started again.
+    #[error("the testbed runs from another specification than this one; these would have to be started again: {}", .0.join(", "))]
     PlanChanged(Vec<String>),
+    /// There is no testbed of this name.
+    #[error("there is no testbed `{0}`")]
+    Absent(String),
+    /// The testbed does not run.
+    #[error("the testbed `{0}` does not run")]
+    NotRunning(String),
+    /// The copy of the specification cannot be used.
+    #[error("the testbed's copy of its specification cannot be read: {0}")]
+    StoredSpec(String),
+    /// A Prometheus does not take its new configuration; it goes on with the old one.
+    #[error("{service} does not take its new configuration: {reason}")]
+    Reload {
+        /// The Prometheus.
+        service: String,
+        /// What it answers.
+        reason: String,
+    },
+    /// A service did not come into the state that was asked for.
+    #[error("{service}: {reason}")]
+    Service {
+        /// The service.
+        service: String,
+        /// Why, or what it is instead.
+        reason: String,
+    },
     /// Set-up failed.
     #[error(transparent)]
     Provision(Box<ProvisionError>),
@@ -142,18 +195,47 @@ impl Error {
             Self::Provision(error) if error.is_damage() => 13,
             Self::Provision(_) => 12,
             Self::Lock(LockError::Busy { .. }) => 14,
-            Self::NotReady(_) | Self::Supervisor(_) => 15,
+            Self::NotReady(_) | Self::Supervisor(_) | Self::Service { .. } | Self::Reload { .. } => 15,
+            Self::Absent(_) | Self::NotRunning(_) => 19,
             Self::PlanChanged(_) => 16,
             _ => 1,
+        }
+    }
+
+    /// The name of this failure in `docs/troubleshooting.md`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PortsTaken(_) => "port-taken",
+            Self::Provision(error) if error.is_damage() => "damaged-file",
+            Self::Provision(_) => "missing",
+            Self::Lock(LockError::Busy { .. }) => "busy",
+            Self::NotReady(_) | Self::Service { .. } => "not-ready",
+            Self::Supervisor(_) | Self::Supervised(_) | Self::Control(_) => "supervisor",
+            Self::Reload { .. } => "configuration-refused",
+            Self::PlanChanged(_) => "other-specification",
+            Self::Absent(_) => "no-testbed",
+            Self::NotRunning(_) => "not-running",
+            Self::Ledger(_) => "ledger",
+            Self::Io { .. } | Self::Lock(LockError::Io { .. }) => "file-system",
+            Self::NoBlock => "no-addresses",
+            Self::StoredSpec(_) | Self::Plan(_) => "internal-file",
+            Self::Survivors(_) => "survivors",
         }
     }
 
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::PortsTaken(_) => Some("end that process, or choose another port in testbed.yaml".to_owned()),
+            Self::PortsTaken(_) => Some(
+                "end that process, choose another port in testbed.yaml, or say `up --any-port`".to_owned(),
+            ),
             Self::Provision(error) => Some(error.hint()),
-            Self::PlanChanged(_) => Some("run `cargo xtask testbed down` first, then `up` again".to_owned()),
+            Self::PlanChanged(_) => Some(
+                "`up --restart-changed` starts them again one after the other; or `down`, then `up`".to_owned(),
+            ),
+            Self::Absent(_) => Some("`up` makes it; `list` shows those that are there".to_owned()),
+            Self::NotRunning(_) => Some("`up` starts it".to_owned()),
+            Self::Ledger(_) => Some("`docs/troubleshooting.md` says how to go on without it".to_owned()),
             Self::NotReady(_) => Some(
                 "`cargo xtask testbed status` shows every service, `logs SERVICE` its log; `up` again goes on, `down` stops all"
                     .to_owned(),
@@ -188,6 +270,7 @@ fn unsupervised_status(place: &Workplace, folder: &TestbedFolder) -> Result<Test
         name: place.name.clone(),
         backend: "native".to_owned(),
         state: TestbedState::Absent,
+        run: Adjustments::read(folder.path()).unwrap_or_default().run,
         folder: folder.path().to_owned(),
         endpoints: Endpoints::default(),
         supervisor_pid: None,
@@ -197,7 +280,7 @@ fn unsupervised_status(place: &Workplace, folder: &TestbedFolder) -> Result<Test
         return Ok(status);
     }
     status.state = TestbedState::Stopped;
-    if let Some(runtime) = runtime(folder) {
+    if let Some(runtime) = read_runtime(folder) {
         status.endpoints = runtime.endpoints;
     }
     let entries = ledger::read(&folder.ledger())?;
@@ -262,12 +345,91 @@ fn last_known(
         cpu_seconds: usage.map(|usage| usage.cpu_seconds),
         memory_bytes: usage.map(|usage| usage.memory_bytes),
         starts: 0,
+        restarts: 0,
         last_error,
+        ends: Vec::new(),
     }
 }
 
-fn runtime(folder: &TestbedFolder) -> Option<Runtime> {
+fn read_runtime(folder: &TestbedFolder) -> Option<Runtime> {
     serde_json::from_slice(&std::fs::read(folder.runtime()).ok()?).ok()
+}
+
+/// A testbed that a command works on: nobody else does as long as this lives.
+struct Held {
+    folder: TestbedFolder,
+    ledger: Ledger,
+    adjustments: Adjustments,
+    _lock: fs::File,
+}
+
+impl Held {
+    /// Takes an existing testbed; `doing` is what others are told.
+    fn take(place: &Workplace, doing: &str) -> Result<Self, Error> {
+        let folder = place.folder();
+        if !folder.ledger().exists() {
+            return Err(Error::Absent(place.name.clone()));
+        }
+        let lock = folder.lock(&format!("`{doing}`, pid {}", std::process::id()))?;
+        let ledger = Ledger::open(&folder.ledger())?;
+        let adjustments = read_adjustments(&folder)?;
+        Ok(Self { folder, ledger, adjustments, _lock: lock })
+    }
+
+    /// The specification of the last `up`.
+    fn spec(&self, place: &Workplace) -> Result<Spec, Error> {
+        stored_spec(place)?.ok_or_else(|| Error::NotRunning(place.name.clone()))
+    }
+
+    /// Writes the adjustments to the disk.
+    fn keep_adjustments(&mut self) -> Result<(), Error> {
+        for name in [Adjustments::FILE_NAME, Adjustments::NEW_FILE_NAME] {
+            self.ledger.record_once(Entry::File { path: name.into() })?;
+        }
+        let path = self.folder.path().join(Adjustments::FILE_NAME);
+        self.adjustments.write(self.folder.path()).map_err(io_error("writing", &path))
+    }
+
+    /// Plans `spec` as adjusted, at the testbed's addresses.
+    fn plan(&self, spec: &Spec) -> Result<Plan, Error> {
+        let mut spec = spec.clone();
+        self.adjustments.apply(&mut spec);
+        let block = LoopbackBlock::from_octets(self.ledger.block().ok_or(Error::NoBlock)?);
+        let placement = Placement { run: self.adjustments.run, ..Placement::new(block, self.ledger.token()) };
+        let plan = plan(&spec, &placement);
+        let faults = compose_model::check(&plan.project);
+        if faults.is_empty() {
+            return Ok(plan);
+        }
+        Err(Error::Plan(faults.iter().map(|fault| format!("{fault:?}")).collect::<Vec<_>>().join("; ")))
+    }
+}
+
+fn read_adjustments(folder: &TestbedFolder) -> Result<Adjustments, Error> {
+    let path = folder.path().join(Adjustments::FILE_NAME);
+    Adjustments::read(folder.path()).map_err(io_error("reading", &path))
+}
+
+/// The specification of the testbed's last `up`, if it has had one, under the testbed's name.
+///
+/// # Errors
+/// When the copy cannot be read.
+pub fn stored_spec(place: &Workplace) -> Result<Option<Spec>, Error> {
+    let path = place.folder().spec();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("reading", &path)(error)),
+    };
+    let source = yaml_source::Source::new(path.display().to_string(), text);
+    let mut spec = spec::read(&source).map_err(|faults| Error::StoredSpec(faults.to_string()))?;
+    spec.name.clone_from(&place.name);
+    Ok(Some(spec))
+}
+
+/// What the present or last start of the testbed ran on and where it is reached, if it has had one.
+pub fn runtime(place: &Workplace) -> Option<Runtime> {
+    read_runtime(&place.folder())
 }
 
 /// Every process of the testbed that lives: found by its token, whether or not anybody wrote down its pid.

@@ -15,6 +15,7 @@ use compose_model::{
     Attachment, Condition, Dependency, Healthcheck, HealthcheckTest, Mount, Network, NetworkName, Port,
     Project, ProjectName, RestartPolicy, Service, ServiceName, Ulimit,
 };
+use sha2::{Digest as _, Sha256};
 use yaml_source::Tree;
 
 use crate::{
@@ -31,6 +32,8 @@ pub const NETWORK: &str = "testbed";
 pub const AGENT: &str = "configs/jmx_prometheus_javaagent.jar";
 /// Topic that the readiness probe writes to and reads from.
 pub const PROBE_TOPIC: &str = "__testbed_probe";
+/// Logging of the command-line tools below the testbed's folder, for log4j 1 and for log4j 2.
+pub const TOOLS_LOGGING: [&str; 2] = [configs::TOOLS_LOG4J, configs::TOOLS_LOG4J2];
 
 /// Metrics port of the producer and the workers.
 const LOAD_PORT: u16 = 9400;
@@ -57,6 +60,8 @@ pub struct PlannedFile {
     pub path: PathBuf,
     /// Its text.
     pub content: String,
+    /// Whether only the user may read it, and nobody is shown it.
+    pub is_secret: bool,
 }
 
 /// What readiness is proven against.
@@ -96,6 +101,30 @@ pub struct ExpectedSource {
     pub targets: usize,
     /// Its scrape interval.
     pub interval: Duration,
+}
+
+/// What a plan depends on beside the specification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The testbed's addresses.
+    pub block: LoopbackBlock,
+    /// Number of the run, from 1: the label `run` of every target.
+    pub run: u32,
+    /// What the write tokens are made from; known to this testbed alone.
+    pub secret: String,
+}
+
+impl Placement {
+    /// The first run at these addresses.
+    pub fn new(block: LoopbackBlock, secret: impl Into<String>) -> Self {
+        Self { block, run: 1, secret: secret.into() }
+    }
+
+    /// The token with which the Prometheus of `source` writes to the merger.
+    fn write_token(&self, source: &str) -> String {
+        let digest = Sha256::digest(format!("kafka-testbed/write/{source}/{}", self.secret));
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// The addresses of a testbed: which service has which.
@@ -141,11 +170,12 @@ impl Addresses {
     }
 }
 
-/// Plans `spec` at the addresses of `block`.
+/// Plans `spec` where `placement` says.
 ///
 /// The external address is the one of the specification. Where it is absent, it is where the workers are:
 /// simulated workers run on this machine, so it is the first address of the block, which never leaves it.
-pub fn plan(spec: &Spec, block: LoopbackBlock) -> Plan {
+pub fn plan(spec: &Spec, placement: &Placement) -> Plan {
+    let block = placement.block;
     let addresses = Addresses { block, host: spec.host_address.unwrap_or_else(|| block.address(1)) };
     let mut project =
         Project { name: ProjectName::new(format!("testbed-{}", spec.name)).ok(), ..Project::default() };
@@ -170,7 +200,7 @@ pub fn plan(spec: &Spec, block: LoopbackBlock) -> Plan {
     add("kubernetes-prometheus", scraping_prometheus("kubernetes", spec, addresses));
     add("simulated-kubelet", kubelet(addresses));
     add("topic", topic(spec, addresses));
-    add("producer", producer(spec, addresses));
+    add("producer", producer(spec, addresses, placement.run));
     for number in 1..=spec.workers.count {
         add(&worker_name(number), worker(spec, addresses, number));
     }
@@ -184,7 +214,7 @@ pub fn plan(spec: &Spec, block: LoopbackBlock) -> Plan {
         kafka: bootstrap(spec, addresses),
     };
     let expected = expected(spec, addresses, &endpoints);
-    Plan { project, files: configs::files(spec, addresses), endpoints, expected }
+    Plan { project, files: configs::files(spec, addresses, placement), endpoints, expected }
 }
 
 fn expected(spec: &Spec, addresses: Addresses, endpoints: &Endpoints) -> Expected {
@@ -312,7 +342,10 @@ fn kafka_broker(spec: &Spec, addresses: Addresses, index: usize, broker: &Broker
 fn tsdb(spec: &Spec, addresses: Addresses) -> Service {
     let mut service =
         prometheus("tsdb", "prom/prometheus:v3.5.0", addresses.tsdb(), spec.tsdb.port, spec.tsdb.retention);
-    service.command.get_or_insert_default().push("--web.enable-remote-write-receiver".to_owned());
+    let command = service.command.get_or_insert_default();
+    command.push("--web.enable-admin-api".to_owned());
+    command.push("--web.enable-remote-write-receiver".to_owned());
+    service.volumes.push(Mount::bind("./data/tsdb", "/prometheus"));
     service
 }
 
@@ -323,6 +356,23 @@ fn scraping_prometheus(source: &str, spec: &Spec, addresses: Addresses) -> Servi
     };
     let name = format!("{source}-prometheus");
     let mut service = prometheus(&name, "prom/prometheus:v2.43.0", address, own.port, own.retention);
+    if own.admin_api {
+        service.command.get_or_insert_default().push("--web.enable-admin-api".to_owned());
+    }
+    let data = match &own.storage {
+        Some(folder) => format!("{}/{}/{name}", folder.display(), storage_folder(spec)),
+        None => format!("./data/{name}"),
+    };
+    let token = Mount::bind(format!("./configs/{source}.token"), configs::TOKEN_TARGET).read_only();
+    let rules = configs::RULES.iter().filter(|_| source == "kafka").map(|(file, _)| {
+        Mount::bind(format!("./configs/rules/{file}"), format!("/etc/prometheus/rules/{file}")).read_only()
+    });
+    // The configuration names the others, so it comes last.
+    let configuration = service.volumes.pop();
+    service.volumes.push(Mount::bind(data, "/prometheus"));
+    service.volumes.push(token);
+    service.volumes.extend(rules);
+    service.volumes.extend(configuration);
     service.depends_on.insert(service_name("merger"), Dependency::on(Condition::Healthy));
     service
 }
@@ -335,14 +385,11 @@ fn prometheus(name: &str, image: &str, address: Ipv4Addr, port: u16, retention: 
         format!("--storage.tsdb.retention.time={}", configs::prometheus_duration(retention)),
         format!("--web.listen-address={address}:{port}"),
         "--web.enable-lifecycle".to_owned(),
-        "--web.enable-admin-api".to_owned(),
     ]);
     publish(&mut service, address, port);
     service.healthcheck = healthcheck(format!("wget -q -O - http://{address}:{port}/-/ready"));
-    service.volumes = vec![
-        Mount::bind(format!("./configs/{name}.yml"), "/etc/prometheus/prometheus.yml").read_only(),
-        Mount::bind(format!("./data/{name}"), "/prometheus"),
-    ];
+    service.volumes =
+        vec![Mount::bind(format!("./configs/{name}.yml"), "/etc/prometheus/prometheus.yml").read_only()];
     service.stop_grace_period = Some(Duration::from_secs(60));
     service
 }
@@ -354,8 +401,10 @@ fn merger(spec: &Spec, addresses: Addresses) -> Service {
     service.healthcheck =
         healthcheck(format!("wget -q -O - http://{}:{}/-/ready", addresses.merger(), spec.merger_port));
     service.volumes = vec![
-        Mount::bind("./configs/merger.yaml", "/etc/prom-merger/merger.yaml").read_only(),
+        Mount::bind("./configs/kafka.token", "/etc/prom-merger/kafka.token").read_only(),
+        Mount::bind("./configs/kubernetes.token", "/etc/prom-merger/kubernetes.token").read_only(),
         Mount::bind("./data/merger", "/var/lib/prom-merger"),
+        Mount::bind("./configs/merger.yaml", "/etc/prom-merger/merger.yaml").read_only(),
     ];
     service.depends_on.insert(service_name("tsdb"), Dependency::on(Condition::Started));
     service.stop_grace_period = Some(Duration::from_secs(30));
@@ -403,7 +452,7 @@ fn topic(spec: &Spec, addresses: Addresses) -> Service {
     service
 }
 
-fn producer(spec: &Spec, addresses: Addresses) -> Service {
+fn producer(spec: &Spec, addresses: Addresses, run: u32) -> Service {
     let listen = format!("{}:{LOAD_PORT}", addresses.producer());
     let mut service = load_service(
         addresses.producer(),
@@ -420,7 +469,7 @@ fn producer(spec: &Spec, addresses: Addresses) -> Service {
             "--producer-id",
             "producer",
             "--run-id",
-            "testbed",
+            &format!("run-{run}"),
             "--metrics-listen",
             &listen,
         ],
@@ -506,6 +555,11 @@ fn healthcheck(line: String) -> Option<Healthcheck> {
     })
 }
 
+/// The folder that a testbed makes in a storage folder of the user's.
+pub fn storage_folder(spec: &Spec) -> String {
+    format!("kafka-testbed-{}", spec.name)
+}
+
 fn heap_options(bytes: u64) -> String {
     let kilobytes = bytes / 1024;
     let size = if kilobytes.is_multiple_of(1024) {
@@ -543,8 +597,12 @@ mod tests {
 
     use super::*;
 
+    fn placement() -> Placement {
+        Placement::new(LoopbackBlock::from_octets([127, 70, 1]), "secret")
+    }
+
     fn default_plan() -> Plan {
-        plan(&Spec::default(), LoopbackBlock::from_octets([127, 70, 1]))
+        plan(&Spec::default(), &placement())
     }
 
     #[test]
@@ -568,7 +626,7 @@ mod tests {
     fn a_brokers_own_variable_wins_and_both_addresses_are_advertised() {
         let mut spec = Spec { host_address: Some(Ipv4Addr::new(192, 0, 2, 10)), ..Spec::default() };
         spec.kafka.brokers[1].environment = vec![("KAFKA_NUM_PARTITIONS".to_owned(), "4".to_owned())];
-        let plan = plan(&spec, LoopbackBlock::from_octets([127, 70, 1]));
+        let plan = plan(&spec, &placement());
         let value = |service: &str, name: &str| {
             plan.project.services[service].environment[name].clone().unwrap_or_default()
         };

@@ -17,11 +17,11 @@ use self::query::{Http, HttpError};
 use crate::{
     control::{self, Request},
     home::TestbedFolder,
+    logs::tail,
     plan::{Expected, ExpectedSource, PROBE_TOPIC},
     process::TOKEN_VARIABLE,
     progress::{Event, Reporter},
     status::{ServiceState, TestbedStatus},
-    supervisor::tail,
 };
 
 /// Why a testbed is not ready.
@@ -283,7 +283,10 @@ impl Brokers<'_> {
             found.sort();
             let wanted = expected(listener.name.starts_with("internal"));
             if let Some(error) = &listener.error {
-                return Some(format!("listener {}: {error}", listener.name));
+                return Some(format!(
+                    "listener {}, asked from this machine, where the workers run: {error}",
+                    listener.name
+                ));
             }
             let shown = |brokers: &[ProbedBroker]| {
                 brokers
@@ -294,7 +297,7 @@ impl Brokers<'_> {
             };
             (found != wanted).then(|| {
                 format!(
-                    "listener {} sends clients to {}; expected {}",
+                    "listener {}, asked from this machine, where the workers run, sends clients to {}; expected {}",
                     listener.name,
                     shown(&found),
                     shown(&wanted)

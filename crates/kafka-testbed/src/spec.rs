@@ -2,7 +2,7 @@
 
 mod read;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 pub use read::{is_testbed_name, read};
 
@@ -109,8 +109,16 @@ pub struct Prometheus {
     pub port: u16,
     /// Interval of all its scrapes.
     pub scrape_interval: Duration,
+    /// Interval at which its rules are evaluated.
+    pub evaluation_interval: Duration,
     /// How long it keeps samples itself.
     pub retention: Duration,
+    /// Folder for its data instead of the one in the testbed's folder: a folder of its own is made in it.
+    pub storage: Option<PathBuf>,
+    /// Whether its API may delete series and take snapshots.
+    pub admin_api: bool,
+    /// Labels of everything that it sends on.
+    pub external_labels: Vec<(String, String)>,
 }
 
 /// The database that holds everything.
@@ -153,6 +161,25 @@ pub struct Load {
     pub rate: f64,
     /// Bytes of a message.
     pub message_bytes: u32,
+}
+
+impl Spec {
+    /// Every port, by the key that has it: brokers' by their id.
+    pub fn ports_mut(&mut self) -> Vec<(String, &mut u16)> {
+        let mut ports = vec![
+            ("kafka.internal_port".to_owned(), &mut self.kafka.internal_port),
+            ("kafka.agent_port".to_owned(), &mut self.kafka.agent_port),
+            ("zookeeper.port".to_owned(), &mut self.zookeeper.port),
+            ("prometheus.kafka.port".to_owned(), &mut self.kafka_prometheus.port),
+            ("prometheus.kubernetes.port".to_owned(), &mut self.kubernetes_prometheus.port),
+            ("tsdb.port".to_owned(), &mut self.tsdb.port),
+            ("merger.port".to_owned(), &mut self.merger_port),
+        ];
+        for broker in &mut self.kafka.brokers {
+            ports.push((format!("kafka.brokers[{}].port", broker.id), &mut broker.port));
+        }
+        ports
+    }
 }
 
 /// Most brokers in one testbed (their addresses share a block).

@@ -13,6 +13,8 @@ pub struct TestbedStatus {
     pub backend: String,
     /// All in all.
     pub state: TestbedState,
+    /// Number of the run: 1, and one more after each `reset`. Every target's label `run` says it.
+    pub run: u32,
     /// Where its data, logs and ledger lie.
     pub folder: PathBuf,
     /// Base addresses for users.
@@ -79,8 +81,30 @@ pub struct ServiceStatus {
     pub memory_bytes: Option<u64>,
     /// How often it was started since the supervisor runs.
     pub starts: u32,
+    /// How often it was started again because it had ended unasked.
+    pub restarts: u32,
     /// Why it is not ready or ended, with the last lines of its log where that helps.
     pub last_error: Option<String>,
+    /// How its processes ended although nobody had asked them to, oldest first; the last [`MOST_ENDS`].
+    pub ends: Vec<End>,
+}
+
+/// How many ends of a service are kept.
+pub const MOST_ENDS: usize = 5;
+
+/// The end of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// In words: `exited with code 1`, `killed by signal 9 (SIGKILL)`.
+    pub how: String,
+    /// The exit code, unless a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// When (RFC 3339, UTC).
+    pub at: String,
+    /// The lines of its log that tell most about it.
+    pub log: Vec<String>,
 }
 
 /// Where a service is in its life.
@@ -95,7 +119,9 @@ pub enum ServiceState {
     Running,
     /// A one-shot service that succeeded.
     Completed,
-    /// Ended although nobody asked it to, or could not be started.
+    /// Ended although nobody asked it to, and is started again after a pause.
+    BackingOff,
+    /// Ended too often although nobody asked it to, or could not be started.
     Failed,
     /// Was asked to end.
     Stopping,
@@ -116,7 +142,7 @@ impl TestbedState {
         let any = |state| services.iter().any(|service| service.state == state);
         if any(ServiceState::Stopping) {
             Self::Stopping
-        } else if any(ServiceState::Failed) {
+        } else if any(ServiceState::Failed) || any(ServiceState::BackingOff) {
             Self::Degraded
         } else if any(ServiceState::Waiting) || any(ServiceState::Starting) {
             Self::Starting
@@ -153,7 +179,9 @@ mod tests {
                 cpu_seconds: None,
                 memory_bytes: None,
                 starts: 1,
+                restarts: 0,
                 last_error: None,
+                ends: Vec::new(),
             })
             .collect();
         assert_eq!(TestbedState::of(&services), expected);
@@ -161,10 +189,11 @@ mod tests {
 
     #[test]
     fn the_whole_is_as_good_as_its_worst_part() {
-        use ServiceState::{Completed, Failed, Running, Starting, Stopped, Stopping, Waiting};
+        use ServiceState::{BackingOff, Completed, Failed, Running, Starting, Stopped, Stopping, Waiting};
         check(&[(Running, true), (Completed, true)], TestbedState::Running);
         check(&[(Running, true), (Running, false)], TestbedState::Degraded);
         check(&[(Running, true), (Failed, false), (Starting, false)], TestbedState::Degraded);
+        check(&[(Running, true), (BackingOff, false), (Starting, false)], TestbedState::Degraded);
         check(&[(Running, true), (Waiting, false)], TestbedState::Starting);
         check(&[(Stopped, false), (Stopping, false)], TestbedState::Stopping);
         check(&[(Stopped, false), (Stopped, false)], TestbedState::Stopped);

@@ -1,52 +1,53 @@
 //! The supervisor: one background process per testbed that owns the services' processes.
 //!
 //! All state lives in one task that takes [`Message`]s; a waiting task per process and a probing task per service
-//! send them. The order of start follows the plan's dependencies, the order of stop is its reverse.
+//! send them. The order of start follows the plan's dependencies, the order of stop is its reverse. Each service has
+//! a goal; [`Supervisor::advance`] moves every service one step towards it.
 
-mod logs;
+mod ending;
+mod healing;
+mod listener;
+mod order;
 mod probe;
+mod service;
+mod spawn;
 
 use std::{
     collections::HashMap,
     fs::{self, File},
     io,
-    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
-    time::{Duration, Instant, SystemTime},
+    process::ExitStatus,
+    time::{Instant, SystemTime},
 };
 
-use compose_model::{Condition, Project, load};
+use compose_model::{Project, load};
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    process::Command,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 use tracing::{error, info, warn};
 use yaml_source::Source;
 
-pub use self::logs::tail;
+use self::{
+    healing::Verdict,
+    order::Links,
+    service::{Goal, Supervised},
+};
 use crate::{
     backend::native::{self, Launch, LaunchError, Probe},
-    control::{self, MAX_LINE, Request},
+    control::{self, Answer, Request},
     home::TestbedFolder,
     ledger::{Entry, Ledger, LedgerError},
-    process::{ProcessIdentity, TOKEN_VARIABLE},
+    logs::tail,
     provision::Tools,
-    status::{Endpoints, ServiceState, ServiceStatus, TestbedState, TestbedStatus, timestamp},
+    status::{End, Endpoints, ServiceState, ServiceStatus, TestbedState, TestbedStatus, timestamp},
 };
 
-/// How often a service that ends before it was ready is started again: a broker that comes back before its old
-/// ZooKeeper session (18 s) has ended refuses to start.
-const MAX_ATTEMPTS: u32 = 8;
-/// A service that ends by itself so soon after its start counts as one that was not ready, whatever its probe said:
-/// such a broker opens its listeners before it registers.
-const SETTLING: Duration = Duration::from_secs(30);
-/// Pause before such a start.
-const RETRY_PAUSE: Duration = Duration::from_secs(3);
+/// In how many lines of a log its service's end is looked for.
+const LAST_LINES: usize = 200;
 
 /// What the supervisor needs beside the plan; written by `up`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,8 @@ pub struct Runtime {
     pub tools: Tools,
     /// Addresses for users.
     pub endpoints: Endpoints,
+    /// Number of the present run.
+    pub run: u32,
 }
 
 /// Why a supervisor could not begin.
@@ -104,31 +107,28 @@ pub async fn supervise(folder: TestbedFolder) -> Result<(), SupervisorError> {
     let _ = rustix::process::setsid();
     raise_open_files();
 
-    let runtime_path = folder.runtime();
-    let runtime = fs::read(&runtime_path).map_err(failed("reading", &runtime_path))?;
-    let runtime: Runtime =
-        serde_json::from_slice(&runtime).map_err(|error| SupervisorError::Plan(error.to_string()))?;
-    let project = read_plan(&folder)?;
+    let planned = Planned::read(&folder)?;
     let ledger = Ledger::open(&folder.ledger())?;
-    let mut services = Vec::new();
-    for (name, service) in project.services.iter() {
-        let launch = native::launch(name, service, folder.path(), &runtime.tools)?;
-        let addresses = native::addresses(service).iter().map(ToString::to_string).collect();
-        services.push(Supervised::new(name.to_string(), launch, addresses));
-    }
-    let links = Links::of(&project);
     let socket_path = folder.path().join(TestbedFolder::SOCKET);
     let listener = control::bind(&folder).map_err(failed("binding", &socket_path))?;
 
     let (sender, mut messages) = mpsc::channel(256);
-    tokio::spawn(listen(listener, sender.clone()));
-    let signal_failed = failed("handling signals for", folder.path());
-    let mut terminate = signal(SignalKind::terminate()).map_err(signal_failed)?;
-    let mut interrupt =
-        signal(SignalKind::interrupt()).map_err(failed("handling signals for", folder.path()))?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed("handling signals for", folder.path()))?;
+    tokio::spawn(listener::listen(listener, sender.clone()));
+    let signal_failed = || failed("handling signals for", folder.path());
+    let mut terminate = signal(SignalKind::terminate()).map_err(signal_failed())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_failed())?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(signal_failed())?;
 
-    let mut supervisor = Supervisor { folder, runtime, ledger, services, links, sender, stopping: false };
+    let mut supervisor = Supervisor {
+        folder,
+        runtime: planned.runtime.clone(),
+        ledger,
+        services: Vec::new(),
+        links: Links { needs: Vec::new(), needed_by: Vec::new() },
+        sender,
+        stopping: false,
+    };
+    supervisor.adopt(planned);
     info!(services = supervisor.services.len(), "supervising");
     supervisor.advance();
     while !supervisor.is_finished() {
@@ -161,6 +161,34 @@ pub(crate) fn read_plan(folder: &TestbedFolder) -> Result<Project, SupervisorErr
     Ok(loaded.project)
 }
 
+/// Everything that `up` wrote for a supervisor, read as a whole before anything of it is applied.
+struct Planned {
+    runtime: Runtime,
+    project: Project,
+    services: Vec<(String, Launch, Vec<String>)>,
+}
+
+impl Planned {
+    fn read(folder: &TestbedFolder) -> Result<Self, SupervisorError> {
+        let path = folder.runtime();
+        let runtime = fs::read(&path).map_err(|source| SupervisorError::Io {
+            doing: "reading",
+            path: path.clone(),
+            source,
+        })?;
+        let runtime: Runtime =
+            serde_json::from_slice(&runtime).map_err(|error| SupervisorError::Plan(error.to_string()))?;
+        let project = read_plan(folder)?;
+        let mut services = Vec::new();
+        for (name, service) in project.services.iter() {
+            let launch = native::launch(name, service, folder.path(), &runtime.tools)?;
+            let addresses = native::addresses(service).iter().map(ToString::to_string).collect();
+            services.push((name.to_string(), launch, addresses));
+        }
+        Ok(Self { runtime, project, services })
+    }
+}
+
 /// Something happened.
 #[derive(Debug)]
 enum Message {
@@ -173,133 +201,18 @@ enum Message {
     /// The time a service has to end is over.
     GraceOver { index: usize, start: u32 },
     /// A command asks.
-    Request { request: Request, reply: oneshot::Sender<TestbedStatus> },
-}
-
-/// A service and where it is in its life.
-#[derive(Debug)]
-struct Supervised {
-    name: String,
-    launch: Launch,
-    addresses: Vec<String>,
-    state: ServiceState,
-    since: SystemTime,
-    process: Option<ProcessIdentity>,
-    /// Whether its probe was answered last time.
-    ready: bool,
-    /// Starts since the supervisor runs; tells messages of an old process from those of the present one.
-    starts: u32,
-    /// Starts in a row that ended before the service was ready.
-    attempts: u32,
-    last_error: Option<String>,
-    started_at: Option<Instant>,
-    prober: Option<tokio::task::JoinHandle<()>>,
-}
-
-/// Who waits for whom, by index.
-#[derive(Debug)]
-struct Links {
-    needs: Vec<Vec<(usize, Condition)>>,
-    needed_by: Vec<Vec<usize>>,
+    Request { request: Request, reply: oneshot::Sender<Answer> },
 }
 
 struct Supervisor {
     folder: TestbedFolder,
     runtime: Runtime,
     ledger: Ledger,
+    /// A service that is in the plan no more keeps its place: messages name services by it.
     services: Vec<Supervised>,
     links: Links,
     sender: mpsc::Sender<Message>,
     stopping: bool,
-}
-
-impl Links {
-    fn of(project: &Project) -> Self {
-        let index: HashMap<&str, usize> =
-            project.services.keys().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
-        let needs: Vec<Vec<(usize, Condition)>> = project
-            .services
-            .values()
-            .map(|service| {
-                let known = |name: &str| index.get(name).copied();
-                service
-                    .depends_on
-                    .iter()
-                    .filter_map(|(name, dependency)| Some((known(name.as_str())?, dependency.condition)))
-                    .collect()
-            })
-            .collect();
-        let mut needed_by = vec![Vec::new(); needs.len()];
-        for (index, needs) in needs.iter().enumerate() {
-            for (needed, _) in needs {
-                needed_by[*needed].push(index);
-            }
-        }
-        Self { needs, needed_by }
-    }
-}
-
-impl Supervised {
-    fn new(name: String, launch: Launch, addresses: Vec<String>) -> Self {
-        Self {
-            name,
-            launch,
-            addresses,
-            state: ServiceState::Waiting,
-            since: SystemTime::now(),
-            process: None,
-            ready: false,
-            starts: 0,
-            attempts: 0,
-            last_error: None,
-            started_at: None,
-            prober: None,
-        }
-    }
-
-    fn enter(&mut self, state: ServiceState) {
-        if self.state != state {
-            let error = self.last_error.as_deref().and_then(|error| error.lines().next());
-            info!(service = %self.name, from = ?self.state, to = ?state, error, "state");
-            self.state = state;
-            self.since = SystemTime::now();
-        }
-    }
-
-    fn satisfies(&self, condition: Condition) -> bool {
-        match condition {
-            Condition::Started => matches!(self.state, ServiceState::Starting | ServiceState::Running),
-            Condition::Healthy => self.state == ServiceState::Running && self.ready,
-            Condition::Completed => self.state == ServiceState::Completed,
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.state, ServiceState::Stopped | ServiceState::Completed | ServiceState::Failed)
-    }
-
-    fn stop_probing(&mut self) {
-        self.ready = false;
-        if let Some(prober) = self.prober.take() {
-            prober.abort();
-        }
-    }
-
-    fn status(&self) -> ServiceStatus {
-        let usage = self.process.and_then(|process| process.usage());
-        ServiceStatus {
-            name: self.name.clone(),
-            state: self.state,
-            ready: self.ready,
-            since: timestamp(self.since),
-            addresses: self.addresses.clone(),
-            pid: self.process.map(|process| process.pid),
-            cpu_seconds: usage.map(|usage| usage.cpu_seconds),
-            memory_bytes: usage.map(|usage| usage.memory_bytes),
-            starts: self.starts,
-            last_error: self.last_error.clone(),
-        }
-    }
 }
 
 impl Supervisor {
@@ -311,20 +224,135 @@ impl Supervisor {
             Message::Probed { index, start, result } if self.is_current(index, start) => {
                 self.probed(index, result)
             }
-            Message::Retry { index, start } if self.is_current(index, start) && !self.stopping => {
-                self.start(index)
+            Message::Retry { index, start } if self.is_current(index, start) => {
+                let service = &mut self.services[index];
+                if service.state == ServiceState::BackingOff && !self.stopping {
+                    service.restarts += 1;
+                    service.enter(ServiceState::Waiting);
+                }
             }
             Message::GraceOver { index, start } if self.is_current(index, start) => self.kill(index),
             Message::Request { request, reply } => {
-                match request {
-                    Request::Status => {}
-                    Request::Start => self.start_again(),
-                    Request::Stop => self.stop(),
-                }
+                let refused = self.answer(&request).err();
                 // Nobody is left to tell when the command has gone.
-                let _ = reply.send(self.status());
+                let _ = reply.send(Answer { status: self.status(), refused });
             }
             _ => {}
+        }
+    }
+
+    /// Does what a command asks, or says why not; then nothing was done.
+    fn answer(&mut self, request: &Request) -> Result<(), String> {
+        if self.stopping && !matches!(request, Request::Status | Request::Stop) {
+            return Err("the testbed is being stopped".to_owned());
+        }
+        match request {
+            Request::Status => {}
+            Request::Stop => self.stop(),
+            Request::Start { services } => {
+                for index in self.find(services)? {
+                    for needed in self.links.with_needs(index) {
+                        if self.services[needed].goal != Goal::Gone {
+                            self.services[needed].want();
+                        }
+                    }
+                }
+            }
+            Request::StopServices { services, at_once } => {
+                for index in self.find(services)? {
+                    self.services[index].goal = Goal::Down;
+                    self.services[index].at_once = *at_once;
+                }
+            }
+            Request::Restart { services } => {
+                for index in self.find(services)? {
+                    let service = &mut self.services[index];
+                    service.restarting = service.process.is_some();
+                    if service.state == ServiceState::Completed {
+                        service.enter(ServiceState::Stopped);
+                    }
+                    service.want();
+                }
+            }
+            Request::Reload => {
+                let planned = Planned::read(&self.folder).map_err(|error| chain(&error))?;
+                self.adopt(planned);
+            }
+        }
+        Ok(())
+    }
+
+    /// The services of these names; all of the plan when none is named.
+    fn find(&self, names: &[String]) -> Result<Vec<usize>, String> {
+        let planned = || self.services.iter().enumerate().filter(|(_, service)| service.goal != Goal::Gone);
+        if names.is_empty() {
+            return Ok(planned().map(|(index, _)| index).collect());
+        }
+        names
+            .iter()
+            .map(|name| {
+                planned().find(|(_, service)| service.name == *name).map(|(index, _)| index).ok_or_else(
+                    || {
+                        let known: Vec<&str> = planned().map(|(_, service)| service.name.as_str()).collect();
+                        format!("there is no service `{name}`; there are {}", known.join(", "))
+                    },
+                )
+            })
+            .collect()
+    }
+
+    /// Takes a plan over: new services come, old ones go, changed ones are started again, and those that read their
+    /// files again when asked get new files.
+    fn adopt(&mut self, planned: Planned) {
+        let mut index_of = HashMap::new();
+        for (name, launch, addresses) in planned.services {
+            let known = self.services.iter().position(|service| service.name == name);
+            let index = known.unwrap_or(self.services.len());
+            index_of.insert(name.clone(), index);
+            match known {
+                None => self.services.push(Supervised::new(name, launch, addresses)),
+                Some(index) => self.change(index, launch, addresses),
+            }
+        }
+        let count = self.services.len();
+        for (index, service) in self.services.iter_mut().enumerate() {
+            if !index_of.values().any(|planned| *planned == index) {
+                service.goal = Goal::Gone;
+                index_of.insert(service.name.clone(), index);
+            }
+        }
+        debug_assert_eq!(index_of.len(), count);
+        self.links = Links::of(&planned.project, &index_of);
+        self.runtime = planned.runtime;
+    }
+
+    fn change(&mut self, index: usize, launch: Launch, addresses: Vec<String>) {
+        let service = &mut self.services[index];
+        let returns = service.goal == Goal::Gone;
+        let same_files = service.launch.files == launch.files;
+        let same_rest = Launch { files: Vec::new(), ..service.launch.clone() }
+            == Launch { files: Vec::new(), ..launch.clone() };
+        service.launch = launch;
+        service.addresses = addresses;
+        if returns {
+            service.want();
+        }
+        match (same_rest, same_files) {
+            (true, true) => {}
+            (true, false) if service.launch.reloads && service.process.is_some() => {
+                info!(service = %service.name, "new files");
+                if let Err(reason) = spawn::write_files(&service.launch) {
+                    error!(service = %service.name, reason, "cannot write its files");
+                    service.last_error = Some(reason);
+                }
+            }
+            _ => {
+                info!(service = %service.name, "changed");
+                service.restarting = service.process.is_some();
+                if service.state == ServiceState::Completed {
+                    service.enter(ServiceState::Waiting);
+                }
+            }
         }
     }
 
@@ -336,17 +364,19 @@ impl Supervisor {
         self.stopping && self.services.iter().all(|service| service.process.is_none())
     }
 
-    /// Starts what may start, or asks to end what may end.
+    /// Moves every service a step towards its goal.
     fn advance(&mut self) {
         for index in 0..self.services.len() {
-            if self.stopping {
+            if self.stopping || self.services[index].shall_end() {
                 self.advance_stop(index);
-            } else if self.services[index].state == ServiceState::Waiting {
+            }
+            let service = &self.services[index];
+            let is_wanted = !self.stopping && !service.shall_end();
+            if is_wanted && matches!(service.state, ServiceState::Waiting | ServiceState::Stopped) {
                 let may_start = self.links.needs[index]
                     .iter()
                     .all(|(needed, condition)| self.services[*needed].satisfies(*condition));
                 if may_start {
-                    self.services[index].attempts = 0;
                     self.start(index);
                 }
             }
@@ -354,17 +384,27 @@ impl Supervisor {
     }
 
     fn advance_stop(&mut self, index: usize) {
-        let still_needed =
-            self.links.needed_by[index].iter().any(|other| self.services[*other].process.is_some());
+        // Who ends together with others ends after those that need it.
+        let still_needed = self.links.needed_by[index].iter().any(|other| {
+            let other = &self.services[*other];
+            other.process.is_some() && (self.stopping || other.shall_end())
+        });
+        let stopping = self.stopping;
         let service = &mut self.services[index];
         match (service.process, service.state) {
-            (None, ServiceState::Completed | ServiceState::Failed | ServiceState::Stopped) => {}
-            (None, _) => service.enter(ServiceState::Stopped),
+            (None, ServiceState::Completed | ServiceState::Failed) if stopping => {}
+            (None, _) => {
+                service.restarting = false;
+                service.ready = false;
+                service.last_error = None;
+                service.enter(ServiceState::Stopped);
+            }
             (Some(_), ServiceState::Stopping) => {}
             (Some(process), _) if !still_needed => {
                 service.enter(ServiceState::Stopping);
                 service.stop_probing();
-                if let Err(error) = process.signal(Signal::TERM).and_then(|()| process.signal(Signal::CONT)) {
+                let signal = if service.at_once && !stopping { Signal::KILL } else { Signal::TERM };
+                if let Err(error) = process.signal(signal).and_then(|()| process.signal(Signal::CONT)) {
                     warn!(service = %service.name, %error, "cannot ask to end");
                 }
                 let (sender, start, grace) = (self.sender.clone(), service.starts, service.launch.grace);
@@ -379,17 +419,6 @@ impl Supervisor {
 
     fn stop(&mut self) {
         self.stopping = true;
-    }
-
-    fn start_again(&mut self) {
-        if self.stopping {
-            return;
-        }
-        for service in &mut self.services {
-            if matches!(service.state, ServiceState::Failed | ServiceState::Stopped) {
-                service.enter(ServiceState::Waiting);
-            }
-        }
     }
 
     fn start(&mut self, index: usize) {
@@ -412,106 +441,49 @@ impl Supervisor {
         }
     }
 
-    /// Writes down, then starts; an error tells what went wrong and where.
-    fn spawn(&mut self, index: usize) -> Result<(), String> {
-        let service = &mut self.services[index];
-        let launch = &service.launch;
-        let root = self.folder.path();
-        let mut create = |path: &Path, is_tree: bool| -> Result<(), String> {
-            let below = path.strip_prefix(root).unwrap_or(path).to_owned();
-            if let Some(parent) = below.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                record_parents(&mut self.ledger, parent)?;
-            }
-            let entry = if is_tree { Entry::Tree { path: below } } else { Entry::Directory { path: below } };
-            self.ledger.record_once(entry).map_err(|error| chain(&error))?;
-            fs::create_dir_all(path).map_err(|error| format!("creating {}: {error}", path.display()))
-        };
-        create(&launch.folder, true)?;
-        for tree in &launch.trees {
-            create(tree, true)?;
-        }
-        for (path, text) in &launch.files {
-            fs::write(path, text).map_err(|error| format!("writing {}: {error}", path.display()))?;
-        }
-        let log_path = self.folder.log(&service.name);
-        let log =
-            logs::open(&log_path).map_err(|error| format!("opening {}: {error}", log_path.display()))?;
-        let errors = log.try_clone().map_err(|error| error.to_string())?;
-        self.ledger.record(Entry::Spawn { what: service.name.clone() }).map_err(|error| chain(&error))?;
-        let mut child = Command::new(&launch.program)
-            .args(&launch.arguments)
-            .env_clear()
-            .envs(launch.environment.iter().map(|(key, value)| (key, value)))
-            .env(TOKEN_VARIABLE, self.ledger.token())
-            .current_dir(&launch.folder)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .process_group(0)
-            .spawn()
-            .map_err(|error| format!("starting {}: {error}", launch.program.display()))?;
-        service.starts += 1;
-        service.attempts += 1;
-        service.started_at = Some(Instant::now());
-        service.process = child.id().and_then(ProcessIdentity::of);
-        if let Some(process) = service.process {
-            let entry = Entry::Started { what: service.name.clone(), process };
-            // The process runs already; without this line it is still found by its token.
-            if let Err(error) = self.ledger.record(entry) {
-                warn!(service = %service.name, error = chain(&error), "cannot write down the start");
-            }
-        }
-        let (sender, start) = (self.sender.clone(), service.starts);
-        tokio::spawn(async move {
-            let status = child.wait().await;
-            let _ = sender.send(Message::Exited { index, start, status }).await;
-        });
-        Ok(())
-    }
-
     fn exited(&mut self, index: usize, status: io::Result<ExitStatus>) {
-        let how = match &status {
-            Ok(status) => describe(*status),
-            Err(error) => format!("ended in an unknown way: {error}"),
-        };
         let log = self.folder.log(&self.services[index].name);
         let service = &mut self.services[index];
+        let end = End::of(&status, SystemTime::now(), ending::telling(tail(&log, LAST_LINES)));
         if let Some(process) = service.process.take() {
-            let entry = Entry::Ended { what: service.name.clone(), process, how: how.clone() };
+            let entry = Entry::Ended { what: service.name.clone(), process, how: end.how.clone() };
             if let Err(error) = self.ledger.record(entry) {
                 warn!(service = %service.name, error = chain(&error), "cannot write down the end");
             }
-        }
-        let ended_by_itself = status.as_ref().is_ok_and(|status| status.code().is_some());
-        let is_settled = service.started_at.is_none_or(|at| at.elapsed() >= SETTLING);
-        let was_starting = service.state == ServiceState::Starting || (ended_by_itself && !is_settled);
-        if is_settled {
-            service.attempts = 0;
         }
         service.stop_probing();
         if self.stopping || service.state == ServiceState::Stopping {
             service.enter(ServiceState::Stopped);
             return;
         }
-        let succeeded = status.is_ok_and(|status| status.success());
-        if service.launch.probe == Probe::Exit && succeeded {
+        if service.launch.probe == Probe::Exit && end.exit_code == Some(0) {
             service.last_error = None;
             service.ready = true;
             service.enter(ServiceState::Completed);
             return;
         }
-        let words = tail(&log, 8).join("\n");
-        service.last_error =
-            Some(if words.is_empty() { how } else { format!("{how}; the last lines of its log:\n{words}") });
-        if was_starting && service.attempts < MAX_ATTEMPTS {
-            service.enter(ServiceState::Starting);
-            let (sender, start) = (self.sender.clone(), service.starts);
-            tokio::spawn(async move {
-                tokio::time::sleep(RETRY_PAUSE).await;
-                let _ = sender.send(Message::Retry { index, start }).await;
-            });
-        } else {
-            service.enter(ServiceState::Failed);
+        let verdict = service.healing.ended(Instant::now());
+        let what = match verdict {
+            Verdict::Again(pause) => format!("{}; it is started again after {} s", end.how, pause.as_secs()),
+            Verdict::GiveUp => format!(
+                "{}; given up: that was the {}th end within {} min",
+                end.how,
+                healing::MOST_ENDS,
+                healing::WINDOW.as_secs() / 60
+            ),
+        };
+        service.last_error = Some(end.explained(&what));
+        service.remember(end);
+        match verdict {
+            Verdict::Again(pause) => {
+                service.enter(ServiceState::BackingOff);
+                let (sender, start) = (self.sender.clone(), service.starts);
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    let _ = sender.send(Message::Retry { index, start }).await;
+                });
+            }
+            Verdict::GiveUp => service.enter(ServiceState::Failed),
         }
     }
 
@@ -541,7 +513,9 @@ impl Supervisor {
     }
 
     fn status(&self) -> TestbedStatus {
-        let services: Vec<ServiceStatus> = self.services.iter().map(Supervised::status).collect();
+        let shown = |service: &&Supervised| service.goal != Goal::Gone || service.process.is_some();
+        let services: Vec<ServiceStatus> =
+            self.services.iter().filter(shown).map(Supervised::status).collect();
         let state = if self.stopping && !self.services.iter().all(Supervised::is_over) {
             TestbedState::Stopping
         } else {
@@ -551,6 +525,7 @@ impl Supervisor {
             name: self.runtime.name.clone(),
             backend: "native".to_owned(),
             state,
+            run: self.runtime.run,
             folder: self.folder.path().to_owned(),
             endpoints: self.runtime.endpoints.clone(),
             supervisor_pid: Some(std::process::id()),
@@ -559,33 +534,27 @@ impl Supervisor {
     }
 }
 
-fn record_parents(ledger: &mut Ledger, path: &Path) -> Result<(), String> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        record_parents(ledger, parent)?;
+impl End {
+    fn of(status: &io::Result<ExitStatus>, at: SystemTime, log: Vec<String>) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        let (how, exit_code, signal) = match status {
+            Ok(status) => (ending::describe(*status), status.code(), status.signal()),
+            Err(error) => (format!("ended in an unknown way: {error}"), None, None),
+        };
+        Self { how, exit_code, signal, at: timestamp(at), log }
     }
-    ledger.record_once(Entry::Directory { path: path.to_owned() }).map_err(|error| chain(&error))
-}
 
-async fn listen(listener: tokio::net::UnixListener, sender: mpsc::Sender<Message>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            // A command that says nothing must not hold a task for ever.
-            let _ = tokio::time::timeout(Duration::from_secs(30), answer(stream, sender)).await;
-        });
+    /// `what`, the advice that we have, and the last lines of the log.
+    fn explained(&self, what: &str) -> String {
+        let mut text = what.to_owned();
+        if let Some(advice) = ending::advice(&self.log) {
+            text.push_str(&format!("\n{advice}"));
+        }
+        if !self.log.is_empty() {
+            text.push_str(&format!("\nits log says:\n{}", self.log.join("\n")));
+        }
+        text
     }
-}
-
-async fn answer(stream: tokio::net::UnixStream, sender: mpsc::Sender<Message>) -> Option<()> {
-    let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(read).take(MAX_LINE).read_line(&mut line).await.ok()?;
-    let request = serde_json::from_str(&line).ok()?;
-    let (reply, status) = oneshot::channel();
-    sender.send(Message::Request { request, reply }).await.ok()?;
-    let mut answer = serde_json::to_vec(&status.await.ok()?).ok()?;
-    answer.push(b'\n');
-    write.write_all(&answer).await.ok()
 }
 
 /// Lets services have as many open files as the system allows us.
@@ -595,31 +564,6 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         warn!(%error, "cannot raise the limit of open files");
     }
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with code {code}"),
-        (None, Some(number)) => format!("killed by signal {number} ({})", signal_name(number)),
-        (None, None) => "ended in an unknown way".to_owned(),
-    }
-}
-
-fn signal_name(number: i32) -> &'static str {
-    const NAMES: &[(i32, &str)] = &[
-        (1, "SIGHUP"),
-        (2, "SIGINT"),
-        (3, "SIGQUIT"),
-        (4, "SIGILL"),
-        (6, "SIGABRT"),
-        (7, "SIGBUS"),
-        (8, "SIGFPE"),
-        (9, "SIGKILL"),
-        (11, "SIGSEGV"),
-        (13, "SIGPIPE"),
-        (15, "SIGTERM"),
-    ];
-    NAMES.iter().find(|(known, _)| *known == number).map_or("signal", |(_, name)| name)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -42,6 +42,8 @@ pub struct Launch {
     pub probe: Probe,
     /// How long it may take to end.
     pub grace: Duration,
+    /// Whether it takes new files while it runs: by itself, or when it is asked by HTTP.
+    pub reloads: bool,
 }
 
 /// How to see that a service works.
@@ -121,12 +123,62 @@ pub fn launch(
     match repository {
         "confluentinc/cp-zookeeper" => context.zookeeper(),
         "confluentinc/cp-kafka" => context.kafka(),
-        "prom/prometheus" => context.program(&tools.prometheus.path, "/-/ready"),
+        "prom/prometheus" => {
+            let pages = pages_beside(&tools.prometheus.path);
+            let mut launch = context.program(&tools.prometheus.path, "/-/ready").map(reloading)?;
+            launch.arguments.extend(pages.map(|folder| format!("--web.local-assets={}", folder.display())));
+            Ok(launch)
+        }
         "kafka-testbed/prom-merger" => context.program(&own.prom_merger, "/-/ready"),
         "kafka-testbed/kafka-load" => context.program(&own.kafka_load, "/-/ready"),
-        "kafka-testbed/simulated-kubelet" => context.program(&own.simulated_kubelet, "/-/healthy"),
+        "kafka-testbed/simulated-kubelet" => {
+            context.program(&own.simulated_kubelet, "/-/healthy").map(reloading)
+        }
         _ => Err(LaunchError::Image { service: name.to_string(), image: image.to_owned() }),
     }
+}
+
+/// The pages of a Prometheus out of an unpacked Debian package: that one has them in files, and looks for these where
+/// the package would have been installed.
+fn pages_beside(program: &Path) -> Option<PathBuf> {
+    let prefix = program.parent()?.parent()?;
+    let folder = prefix.join("share/prometheus/web");
+    (prefix != Path::new("/usr") && folder.join("templates").is_dir()).then_some(folder)
+}
+
+/// Whether the service takes new files while it runs.
+pub fn reloads(service: &Service) -> bool {
+    is_prometheus(service) || has_image(service, &["kafka-testbed/simulated-kubelet"])
+}
+
+/// Whether the service is a Prometheus.
+pub fn is_prometheus(service: &Service) -> bool {
+    has_image(service, &["prom/prometheus"])
+}
+
+/// Whether the service is a broker or ZooKeeper: what `reset` makes anew.
+pub fn is_kafka(service: &Service) -> bool {
+    has_image(service, &["confluentinc/cp-kafka", "confluentinc/cp-zookeeper"])
+}
+
+/// Whether the service produces or consumes, or makes topics.
+pub fn is_load(service: &Service) -> bool {
+    has_image(service, &["kafka-testbed/kafka-load"])
+}
+
+/// Whether others wait for the service's data, so that it is not started again unasked.
+pub fn holds_data(service: &Service) -> bool {
+    is_kafka(service) || is_prometheus(service) || has_image(service, &["kafka-testbed/prom-merger"])
+}
+
+fn has_image(service: &Service, names: &[&str]) -> bool {
+    let image = service.image.as_deref().unwrap_or_default();
+    let name = image.rsplit_once(':').map_or(image, |(name, _)| name);
+    names.contains(&name)
+}
+
+fn reloading(launch: Launch) -> Launch {
+    Launch { reloads: true, ..launch }
 }
 
 /// Where a service listens: its published ports on their host addresses, and its exposed ports on its own.
@@ -254,6 +306,8 @@ impl<'a> Context<'a> {
         let (before, after) = kafka::jvm_arguments(&|name| self.variable(name));
         let mut arguments = before;
         arguments.push(format!("-Dlog4j.configuration=file:{}", log4j.display()));
+        // Times in all logs of a testbed are in UTC, as in the image.
+        arguments.push("-Duser.timezone=UTC".to_owned());
         arguments.push(format!("-Djava.io.tmpdir={}", self.run.display()));
         arguments.push("-cp".to_owned());
         arguments.push(format!("{}/*", self.tools.kafka_jars.display()));
@@ -296,6 +350,7 @@ impl<'a> Context<'a> {
             probe,
             // Compose's own default.
             grace: self.service.stop_grace_period.unwrap_or(Duration::from_secs(10)),
+            reloads: false,
         }
     }
 }
@@ -305,7 +360,7 @@ mod tests {
     use super::*;
     use crate::{
         address::LoopbackBlock,
-        plan::plan,
+        plan::{Placement, plan},
         provision::{OwnPrograms, Program},
         spec::Spec,
     };
@@ -328,8 +383,9 @@ mod tests {
 
     fn launches() -> (tempfile::TempDir, Vec<(String, Launch)>) {
         let folder = tempfile::tempdir().expect("folder");
-        let plan = plan(&Spec::default(), LoopbackBlock::from_octets([127, 70, 1]));
-        fs::create_dir(folder.path().join("configs")).expect("creates");
+        let block = LoopbackBlock::from_octets([127, 70, 1]);
+        let plan = plan(&Spec::default(), &Placement::new(block, "secret"));
+        fs::create_dir_all(folder.path().join("configs/rules")).expect("creates");
         for file in &plan.files {
             fs::write(folder.path().join(&file.path), &file.content).expect("writes");
         }

@@ -21,6 +21,24 @@ pub struct DownReport {
     pub took: Duration,
 }
 
+/// The processes that `down` would end: name of the service or other purpose, and pid.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn would_end(place: &Workplace) -> Result<Vec<(String, u32)>, Error> {
+    let folder = place.folder();
+    if !folder.ledger().exists() {
+        return Ok(Vec::new());
+    }
+    let ledger = Ledger::open(&folder.ledger())?;
+    let running = ledger.running();
+    let name = |pid: u32| {
+        let known = running.iter().rev().find(|(_, process)| process.pid == pid);
+        known.map_or_else(|| "started by the testbed".to_owned(), |(what, _)| what.clone())
+    };
+    Ok(living(&ledger).iter().map(|process| (name(process.pid), process.pid)).collect())
+}
+
 /// Stops the testbed; a testbed that does not run stays as it is.
 ///
 /// # Errors

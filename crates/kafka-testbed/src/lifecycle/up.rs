@@ -1,34 +1,40 @@
 //! `up`: from nothing, from a stop, or from a half-dead testbed to one that is proven ready.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::Read as _,
+    io::{Read as _, Write as _},
     net::TcpListener,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
 
-use compose_model::{Project, check, render};
+use compose_model::{Project, render};
 use tokio::process::Command;
 
-use super::{Error, TakenPort, Workplace, end_living, io_error, living};
+use super::{
+    Error, Held, HostChoice, TakenPort, Workplace, apply, end_living, io_error, living, read_adjustments,
+    reset,
+};
 use crate::{
     address::LoopbackBlock,
+    adjustments::MovedPort,
     backend::native,
     control::{self, Request},
     home::TestbedFolder,
     ledger::{Entry, Ledger},
-    plan::{AGENT, Plan, plan},
+    logs::tail,
+    plan::{AGENT, Plan},
     ports,
     process::{ProcessIdentity, TOKEN_VARIABLE},
     progress::Reporter,
     provision::{self, Setup, Tools, pins},
     readiness::Proof,
     spec::{KafkaVersion, Spec},
-    status::{TestbedState, TestbedStatus},
-    supervisor::{Runtime, tail},
+    status::TestbedStatus,
+    supervisor::Runtime,
 };
 
 /// Name of the supervisor in the ledger.
@@ -45,105 +51,147 @@ pub struct UpReport {
     pub took: Duration,
 }
 
-/// Brings the testbed of `spec` up.
+/// Brings the testbed of `spec` up; `text` is what `spec` was read from.
 ///
 /// # Errors
 /// Before anything is started: a taken port, missing or damaged programs, another specification. After that: a
 /// service that fails or a step of the proof that takes too long; what runs then keeps running.
-pub async fn up(place: &Workplace, spec: &Spec, reporter: &mut impl Reporter) -> Result<UpReport, Error> {
+pub async fn up(
+    place: &Workplace,
+    spec: &Spec,
+    text: &str,
+    reporter: &mut impl Reporter,
+) -> Result<UpReport, Error> {
     let folder = place.folder();
     fs::create_dir_all(folder.path()).map_err(io_error("creating", folder.path()))?;
-    let _lock = folder.lock(&format!("`up`, pid {}", std::process::id()))?;
+    let lock = folder.lock(&format!("`up`, pid {}", std::process::id()))?;
     let mut ledger = open_ledger(place, &folder)?;
     ledger.record_once(Entry::File { path: "lock".into() })?;
-    let block = LoopbackBlock::from_octets(ledger.block().ok_or(Error::NoBlock)?);
-    let plan = plan(spec, block);
-    let faults = check(&plan.project);
-    if !faults.is_empty() {
-        return Err(Error::Plan(
-            faults.iter().map(|fault| format!("{fault:?}")).collect::<Vec<_>>().join("; "),
-        ));
+    let adjustments = read_adjustments(&folder)?;
+    let mut held = Held { folder: folder.clone(), ledger, adjustments, _lock: lock };
+    if let Some(choice) = place.host {
+        held.adjustments.host = match choice {
+            HostChoice::Specification => None,
+            HostChoice::Address(address) => Some(address),
+        };
+        held.keep_adjustments()?;
     }
     let begun = Instant::now();
     if folder.is_supervised() {
-        return heal(place, &folder, &ledger, &plan, begun, reporter).await;
+        return apply::go_over(place, &mut held, spec, text, begun, reporter).await;
     }
-    let left_over = living(&ledger);
+    let left_over = living(&held.ledger);
     if !left_over.is_empty() {
         reporter.note(format!(
             "{} processes of an earlier start live without their supervisor: ending them",
             left_over.len()
         ));
-        end_living(&folder, &ledger).await?;
+        end_living(&folder, &held.ledger).await?;
     }
-    check_ports(&plan.project)?;
-    let tools = provide(place, spec, &mut ledger, reporter).await?;
+    held.ledger.compact()?;
+    let plan = free_ports(place, &mut held, spec, reporter)?;
+    let tools = provide(place, spec, &mut held.ledger, reporter).await?;
+    if held.adjustments.resetting {
+        reporter.note("an interrupted `reset` is finished: the data of brokers and ZooKeeper goes");
+        reset::remove_data(&folder, &plan)?;
+        held.adjustments.resetting = false;
+        held.keep_adjustments()?;
+    }
     let begun = Instant::now();
-    write_files(&folder, &plan, &tools, &place.name, &mut ledger)?;
-    start_supervisor(&folder, &tools, &mut ledger).await?;
-    let status = prove(place, &folder, &ledger, &plan, 2, reporter).await?;
+    write_files(&mut held, &plan, &tools, &place.name, text)?;
+    start_supervisor(&folder, &tools, &mut held.ledger).await?;
+    let status = prove(place, &held, &plan, 2, reporter).await?;
     Ok(UpReport { status, changed: true, took: begun.elapsed() })
 }
 
-async fn heal(
+/// Plans with ports that are free: the wanted ones, or others where the user lets us choose.
+fn free_ports(
     place: &Workplace,
-    folder: &TestbedFolder,
-    ledger: &Ledger,
-    plan: &Plan,
-    begun: Instant,
+    held: &mut Held,
+    spec: &Spec,
     reporter: &mut impl Reporter,
-) -> Result<UpReport, Error> {
-    let running = crate::supervisor::read_plan(folder)?;
-    let differing = differences(&running, plan, folder);
-    if !differing.is_empty() {
-        return Err(Error::PlanChanged(differing));
-    }
-    let status = control::ask(folder, Request::Status).await?;
-    let healthy = status.state == TestbedState::Running;
-    if !healthy {
-        for service in status.services.iter().filter(|service| !service.ready) {
-            let why =
-                service.last_error.as_deref().and_then(|error| error.lines().next()).unwrap_or("not ready");
-            reporter.note(format!("{}: {why}", service.name));
+) -> Result<Plan, Error> {
+    // Each round moves at least one port; more rounds than ports are not needed.
+    for _ in 0..spec.clone().ports_mut().len() {
+        let plan = held.plan(spec)?;
+        let taken = taken(&plan.project);
+        if taken.is_empty() {
+            return Ok(plan);
         }
-        control::ask(folder, Request::Start).await?;
+        let moved = if place.any_port { move_ports(held, spec, &taken) } else { Vec::new() };
+        if moved.is_empty() {
+            return Err(Error::PortsTaken(taken));
+        }
+        for text in moved {
+            reporter.note(text);
+        }
+        held.keep_adjustments()?;
     }
-    let scrapes = if healthy { 1 } else { 2 };
-    let status = prove(place, folder, ledger, plan, scrapes, reporter).await?;
-    Ok(UpReport { status, changed: !healthy, took: begun.elapsed() })
+    let plan = held.plan(spec)?;
+    let taken = taken(&plan.project);
+    if taken.is_empty() { Ok(plan) } else { Err(Error::PortsTaken(taken)) }
 }
 
-/// Which services and files of the running testbed are not as planned now.
-fn differences(running: &Project, plan: &Plan, folder: &TestbedFolder) -> Vec<String> {
-    let names: BTreeSet<&str> =
-        running.services.keys().chain(plan.project.services.keys()).map(|name| name.as_str()).collect();
-    let services = names
+/// Chooses another port for each taken one that a key of the specification has; tells what it chose.
+fn move_ports(held: &mut Held, spec: &Spec, taken: &[TakenPort]) -> Vec<String> {
+    let mut wanted = spec.clone();
+    let wanted: BTreeMap<String, u16> =
+        wanted.ports_mut().into_iter().map(|(key, port)| (key, *port)).collect();
+    let mut present = spec.clone();
+    held.adjustments.apply(&mut present);
+    let mut told = Vec::new();
+    for port in taken {
+        let mut in_use: BTreeSet<u16> = present.ports_mut().into_iter().map(|(_, port)| *port).collect();
+        let Some(key) = key_of(&port.service, port.wanted.port(), &mut present) else { continue };
+        let Some(instead_of) = wanted.get(&key).copied() else { continue };
+        in_use.extend(held.adjustments.ports.values().map(|moved| moved.port));
+        let free = (port.wanted.port().saturating_add(1)..=u16::MAX).find(|candidate| {
+            let address = std::net::SocketAddr::new(port.wanted.ip(), *candidate);
+            !in_use.contains(candidate) && TcpListener::bind(address).is_ok()
+        });
+        if let Some(free) = free {
+            let holder = match &port.holder {
+                Ok(holder) => holder.to_string(),
+                Err(reason) => reason.clone(),
+            };
+            told.push(format!("{key} is {free} instead of {}: {holder}", port.wanted.port()));
+            held.adjustments.ports.insert(key, MovedPort { instead_of, port: free });
+            held.adjustments.apply(&mut present);
+        }
+    }
+    told
+}
+
+/// The key of the specification that says this port of this service.
+fn key_of(service: &str, port: u16, spec: &mut Spec) -> Option<String> {
+    let prefix = match service {
+        "zookeeper" | "tsdb" | "merger" => service.to_owned(),
+        "kafka-prometheus" => "prometheus.kafka".to_owned(),
+        "kubernetes-prometheus" => "prometheus.kubernetes".to_owned(),
+        _ => format!("kafka.brokers[{}]", service.strip_prefix("kafka-broker-")?),
+    };
+    let shared = ["kafka.internal_port", "kafka.agent_port"];
+    let is_broker = prefix.starts_with("kafka.brokers");
+    spec.ports_mut()
         .into_iter()
-        .filter(|name| running.services.get(*name) != plan.project.services.get(*name))
-        .map(str::to_owned);
-    let files = plan
-        .files
-        .iter()
-        .filter(|file| {
-            fs::read_to_string(folder.path().join(&file.path)).ok().as_ref() != Some(&file.content)
-        })
-        .map(|file| file.path.display().to_string());
-    services.chain(files).collect()
+        .filter(|(_, own)| **own == port)
+        .map(|(key, _)| key)
+        .find(|key| *key == format!("{prefix}.port") || (is_broker && shared.contains(&key.as_str())))
 }
 
-async fn prove(
+/// Proves that everything of `plan` works.
+pub(super) async fn prove(
     place: &Workplace,
-    folder: &TestbedFolder,
-    ledger: &Ledger,
+    held: &Held,
     plan: &Plan,
     scrapes: usize,
     reporter: &mut impl Reporter,
 ) -> Result<TestbedStatus, Error> {
     let proof = Proof {
-        folder,
+        folder: &held.folder,
         expected: &plan.expected,
         kafka_load: &place.own.kafka_load,
-        token: ledger.token(),
+        token: held.ledger.token(),
         limit: place.limit,
         scrapes,
     };
@@ -177,8 +225,8 @@ fn open_ledger(place: &Workplace, folder: &TestbedFolder) -> Result<Ledger, Erro
     Ok(Ledger::open_or_begin(&path, || first)?)
 }
 
-/// Every address that a service will listen on must be free now.
-fn check_ports(project: &Project) -> Result<(), Error> {
+/// The addresses that a service will listen on and that are not free now.
+pub(super) fn taken(project: &Project) -> Vec<TakenPort> {
     let listeners = ports::listeners();
     let mut taken = Vec::new();
     for (name, service) in project.services.iter() {
@@ -194,7 +242,7 @@ fn check_ports(project: &Project) -> Result<(), Error> {
             taken.push(TakenPort { service: name.to_string(), wanted, holder });
         }
     }
-    if taken.is_empty() { Ok(()) } else { Err(Error::PortsTaken(taken)) }
+    taken
 }
 
 async fn provide(
@@ -216,32 +264,45 @@ async fn provide(
     Ok(provision::provide(&setup, ledger, reporter).await?)
 }
 
-fn write_files(
-    folder: &TestbedFolder,
+/// Writes everything that the supervisor and the services read.
+pub(super) fn write_files(
+    held: &mut Held,
     plan: &Plan,
     tools: &Tools,
     name: &str,
-    ledger: &mut Ledger,
+    spec_text: &str,
 ) -> Result<(), Error> {
-    for directory in ["configs", "logs", "run", "data"] {
+    let Held { folder, ledger, adjustments, .. } = held;
+    for directory in ["configs", "configs/rules", "logs", "run", "data"] {
         ledger.record_once(Entry::Directory { path: directory.into() })?;
         let path = folder.path().join(directory);
         fs::create_dir_all(&path).map_err(io_error("creating", &path))?;
     }
-    let mut write = |path: &Path, bytes: &[u8]| -> Result<(), Error> {
+    let mut write = |path: &Path, bytes: &[u8], mode: u32| -> Result<(), Error> {
         ledger.record_once(Entry::File { path: path.to_owned() })?;
         let path = folder.path().join(path);
-        fs::write(&path, bytes).map_err(io_error("writing", &path))
+        if fs::read(&path).is_ok_and(|present| present == bytes) {
+            return Ok(());
+        }
+        let mut options = File::options();
+        let file = options.create(true).write(true).truncate(true).mode(mode).open(&path);
+        file.and_then(|mut file| file.write_all(bytes)).map_err(io_error("writing", &path))
     };
     for file in &plan.files {
-        write(&file.path, file.content.as_bytes())?;
+        write(&file.path, file.content.as_bytes(), if file.is_secret { 0o600 } else { 0o644 })?;
     }
     let agent = fs::read(&tools.jmx_agent).map_err(io_error("reading", &tools.jmx_agent))?;
-    write(Path::new(AGENT), &agent)?;
-    let runtime = Runtime { name: name.to_owned(), tools: tools.clone(), endpoints: plan.endpoints.clone() };
+    write(Path::new(AGENT), &agent, 0o644)?;
+    let runtime = Runtime {
+        name: name.to_owned(),
+        tools: tools.clone(),
+        endpoints: plan.endpoints.clone(),
+        run: adjustments.run,
+    };
     let runtime = serde_json::to_vec_pretty(&runtime).expect("paths are text");
-    write(Path::new("runtime.json"), &runtime)?;
-    write(Path::new("compose.yaml"), render(&plan.project).as_bytes())?;
+    write(Path::new("runtime.json"), &runtime, 0o644)?;
+    write(Path::new("compose.yaml"), render(&plan.project).as_bytes(), 0o644)?;
+    write(Path::new(TestbedFolder::SPEC), spec_text.as_bytes(), 0o644)?;
     for path in ["supervisor.lock", TestbedFolder::SOCKET, "logs/supervisor.log"] {
         ledger.record_once(Entry::File { path: path.into() })?;
     }

@@ -5,19 +5,61 @@ use std::time::Duration;
 use serde_json::json;
 use yaml_source::{Tree, emit};
 
-use super::{Addresses, KUBELET_PORT, LOAD_PORT, PlannedFile, SCRAPER, broker_name, pod_token, worker_name};
-use crate::spec::Spec;
+use super::{
+    Addresses, KUBELET_PORT, LOAD_PORT, Placement, PlannedFile, SCRAPER, broker_name, pod_token, worker_name,
+};
+use crate::spec::{Prometheus, Spec};
 
-pub(super) fn files(spec: &Spec, addresses: Addresses) -> Vec<PlannedFile> {
-    let file = |path: &str, content: String| PlannedFile { path: path.into(), content };
-    vec![
+/// Rules of the Prometheus beside Kafka: file name and text.
+pub(super) const RULES: &[(&str, &str)] = &[
+    ("recording.yml", include_str!("../../../../compose/configs/rules/recording.yml")),
+    ("alerts.yml", include_str!("../../../../compose/configs/rules/alerts.yml")),
+];
+
+/// Logging of the command-line tools, for log4j 1 (or its replacement) and log4j 2: warnings, on stderr.
+pub(super) const TOOLS_LOG4J: &str = "configs/tools-log4j.properties";
+pub(super) const TOOLS_LOG4J2: &str = "configs/tools-log4j2.properties";
+
+/// Where a scraping Prometheus has its write token.
+pub(super) const TOKEN_TARGET: &str = "/etc/prometheus/merger.token";
+
+pub(super) fn files(spec: &Spec, addresses: Addresses, placement: &Placement) -> Vec<PlannedFile> {
+    let file = |path: &str, content: String| PlannedFile { path: path.into(), content, is_secret: false };
+    let mut files = vec![
         file("configs/kafka_scraper.yml", SCRAPER.to_owned()),
-        file("configs/kafka-prometheus.yml", emit(&kafka_prometheus(spec, addresses))),
-        file("configs/kubernetes-prometheus.yml", emit(&kubernetes_prometheus(spec, addresses))),
+        file("configs/kafka-prometheus.yml", emit(&kafka_prometheus(spec, addresses, placement.run))),
+        file(
+            "configs/kubernetes-prometheus.yml",
+            emit(&kubernetes_prometheus(spec, addresses, placement.run)),
+        ),
         file("configs/tsdb.yml", emit(&tsdb(spec))),
         file("configs/merger.yaml", emit(&merger(spec, addresses))),
         file("configs/pods.json", pods(spec, addresses)),
-    ]
+        file(
+            TOOLS_LOG4J,
+            "log4j.rootLogger=WARN, stderr\n\
+             log4j.appender.stderr=org.apache.log4j.ConsoleAppender\n\
+             log4j.appender.stderr.Target=System.err\n\
+             log4j.appender.stderr.layout=org.apache.log4j.PatternLayout\n\
+             log4j.appender.stderr.layout.ConversionPattern=[%d] %p %m (%c)%n\n"
+                .to_owned(),
+        ),
+        file(
+            TOOLS_LOG4J2,
+            "status=warn\nappender.stderr.type=Console\nappender.stderr.name=stderr\n\
+             appender.stderr.target=SYSTEM_ERR\nappender.stderr.layout.type=PatternLayout\n\
+             appender.stderr.layout.pattern=[%d] %p %m (%c)%n\nrootLogger.level=warn\n\
+             rootLogger.appenderRef.stderr.ref=stderr\n"
+                .to_owned(),
+        ),
+    ];
+    files.extend(RULES.iter().map(|(name, text)| file(&format!("configs/rules/{name}"), (*text).to_owned())));
+    files.extend(["kafka", "kubernetes"].map(|source| PlannedFile {
+        path: format!("configs/{source}.token").into(),
+        content: format!("{}\n", placement.write_token(source)),
+        is_secret: true,
+    }));
+    files
 }
 
 /// Writes a duration in the one unit that Prometheus' flags and files always take.
@@ -30,7 +72,11 @@ pub(super) fn prometheus_duration(duration: Duration) -> String {
     }
 }
 
-fn kafka_prometheus(spec: &Spec, addresses: Addresses) -> Tree {
+fn kafka_prometheus(spec: &Spec, addresses: Addresses, run: u32) -> Tree {
+    let run = ("run", run.to_string());
+    let targets = |target: &str, labels: &[(&'static str, String)]| {
+        targets(target, &[labels, std::slice::from_ref(&run)].concat())
+    };
     let brokers = spec
         .kafka
         .brokers
@@ -49,11 +95,15 @@ fn kafka_prometheus(spec: &Spec, addresses: Addresses) -> Tree {
         job("prom-merger", None, vec![targets(&format!("{}:{}", addresses.merger(), spec.merger_port), &[])]),
         job("prometheus", None, vec![targets(&own, &[])]),
     ];
-    scraping("kafka", spec.kafka_prometheus.scrape_interval, jobs, spec, addresses)
+    scraping("kafka", &spec.kafka_prometheus, jobs, spec, addresses)
 }
 
 /// Every target carries `simulated="true"`: what is shown from here must say so.
-fn kubernetes_prometheus(spec: &Spec, addresses: Addresses) -> Tree {
+fn kubernetes_prometheus(spec: &Spec, addresses: Addresses, run: u32) -> Tree {
+    let run = ("run", run.to_string());
+    let targets = |target: &str, labels: &[(&'static str, String)]| {
+        targets(target, &[labels, std::slice::from_ref(&run)].concat())
+    };
     let simulated = ("simulated", "true".to_owned());
     let workers = (1..=spec.workers.count)
         .map(|number| {
@@ -79,25 +129,37 @@ fn kubernetes_prometheus(spec: &Spec, addresses: Addresses) -> Tree {
         ),
         job("prometheus", None, vec![targets(&own, &[simulated])]),
     ];
-    scraping("kubernetes", spec.kubernetes_prometheus.scrape_interval, jobs, spec, addresses)
+    scraping("kubernetes", &spec.kubernetes_prometheus, jobs, spec, addresses)
 }
 
-fn scraping(source: &str, interval: Duration, jobs: Vec<Tree>, spec: &Spec, addresses: Addresses) -> Tree {
-    let timeout = interval.min(Duration::from_secs(10));
+fn scraping(source: &str, own: &Prometheus, jobs: Vec<Tree>, spec: &Spec, addresses: Addresses) -> Tree {
+    let timeout = own.scrape_interval.min(Duration::from_secs(10));
     let url = format!("http://{}:{}/api/v1/write/{source}", addresses.merger(), spec.merger_port);
+    let mut global = vec![
+        ("scrape_interval", prometheus_duration(own.scrape_interval).into()),
+        ("scrape_timeout", prometheus_duration(timeout).into()),
+        ("evaluation_interval", prometheus_duration(own.evaluation_interval).into()),
+    ];
+    if !own.external_labels.is_empty() {
+        let labels =
+            own.external_labels.iter().map(|(name, value)| (name.clone(), Tree::from(value.as_str())));
+        global.push(("external_labels", labels.collect()));
+    }
+    let has_rules = source == "kafka";
+    let rules: Vec<Tree> = RULES
+        .iter()
+        .filter(|_| has_rules)
+        .map(|(file, _)| Tree::from(format!("/etc/prometheus/rules/{file}")))
+        .collect();
     map([
-        (
-            "global",
-            map([
-                ("scrape_interval", prometheus_duration(interval).into()),
-                ("scrape_timeout", prometheus_duration(timeout).into()),
-            ]),
-        ),
+        ("global", map(global)),
+        ("rule_files", Tree::from(rules)),
         (
             "remote_write",
             Tree::from(vec![map([
                 ("url", url.into()),
                 ("name", "merger".into()),
+                ("authorization", map([("credentials_file", TOKEN_TARGET.into())])),
                 // Fresh data within a second; one shard keeps the load on the merger predictable.
                 (
                     "queue_config",
@@ -120,7 +182,9 @@ fn tsdb(spec: &Spec) -> Tree {
 }
 
 fn merger(spec: &Spec, addresses: Addresses) -> Tree {
-    let source = |name: &str| map([("name", name.into())]);
+    let source = |name: &str| {
+        map([("name", name.into()), ("token_file", format!("/etc/prom-merger/{name}.token").into())])
+    };
     map([
         ("listen", format!("{}:{}", addresses.merger(), spec.merger_port).into()),
         ("data", "/var/lib/prom-merger".into()),

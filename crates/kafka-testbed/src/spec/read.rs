@@ -1,6 +1,11 @@
 //! Reads a specification: every fault with its place, all of them at once.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    path::{Component, PathBuf},
+    time::Duration,
+};
 
 use yaml_source::{Diagnostics, Limits, MappingReader, Source, Spanned, ValueReader, parse, value};
 
@@ -67,7 +72,11 @@ impl Default for Spec {
         let prometheus = |port| Prometheus {
             port,
             scrape_interval: Duration::from_secs(5),
+            evaluation_interval: Duration::from_secs(5),
             retention: Duration::from_secs(15 * 86_400),
+            storage: None,
+            admin_api: true,
+            external_labels: Vec::new(),
         };
         Self {
             name: "kafka".to_owned(),
@@ -102,7 +111,7 @@ impl Default for Kafka {
             version: KafkaVersion::V3_3_1,
             heap_bytes: 256 << 20,
             jvm: "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 \
-                  -XX:+ExplicitGCInvokesConcurrent -Djava.awt.headless=true"
+                  -XX:+ExplicitGCInvokesConcurrent -XX:+ExitOnOutOfMemoryError -Djava.awt.headless=true"
                 .to_owned(),
             internal_port: 11000,
             agent_port: 11001,
@@ -280,10 +289,43 @@ fn prometheus(value: ValueReader<'_>, default: &Prometheus) -> Option<Prometheus
     let prometheus = Prometheus {
         port: reader.or("port", value::port, default.port),
         scrape_interval: reader.or("scrape_interval", value::positive_duration, default.scrape_interval),
+        evaluation_interval: reader.or(
+            "evaluation_interval",
+            value::positive_duration,
+            default.evaluation_interval,
+        ),
         retention: reader.or("retention", value::positive_duration, default.retention),
+        storage: reader.optional("storage", absolute_path),
+        admin_api: reader.or("admin_api", value::boolean, default.admin_api),
+        external_labels: reader.or_default("external_labels", external_labels),
     };
     reader.finish();
     Some(prometheus)
+}
+
+fn absolute_path(value: ValueReader<'_>) -> Option<PathBuf> {
+    let text = value.node().as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default();
+    let path = PathBuf::from(text);
+    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if path.is_absolute() && is_plain {
+        Some(path)
+    } else {
+        value.fail("expected an absolute path without `..`")
+    }
+}
+
+/// Labels that would be taken for those of the testbed are refused.
+fn external_labels(value: ValueReader<'_>) -> Option<Vec<(String, String)>> {
+    value.each_entry(|name, value| {
+        let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        match name {
+            "source" => value.fail("the merger sets this label: it tells the sources apart"),
+            "run" => value.fail("the testbed sets this label: it tells the runs apart"),
+            _ if first && rest && !name.starts_with("__") => value::scalar_text(value),
+            _ => value.fail("this is no label name: letters, digits and underscores"),
+        }
+    })
 }
 
 fn tsdb(value: ValueReader<'_>) -> Option<Tsdb> {
@@ -399,6 +441,10 @@ mod tests {
         check_fault("kafka:\n  environment:\n    NUM_PARTITIONS: 1\n", &["KAFKA_NUM_PARTITIONS"]);
         check_fault("prometheus: {kafka: {port: 90910}}\n", &["prometheus.kafka.port", "65535"]);
         check_fault("prometheus: {kafka: {scrape_interval: 5}}\n", &["scrape_interval", "unit"]);
+        check_fault("prometheus: {kafka: {storage: data}}\n", &["prometheus.kafka.storage", "absolute path"]);
+        check_fault("prometheus: {kafka: {external_labels: {run: a}}}\n", &["run", "tells the runs apart"]);
+        check_fault("prometheus: {kafka: {external_labels: {source: a}}}\n", &["source", "merger"]);
+        check_fault("prometheus: {kafka: {external_labels: {a-b: a}}}\n", &["a-b", "no label name"]);
         check_fault("kubernetes: attach\n", &["kubernetes", "simulated"]);
         check_fault("host: {address: kafka.example}\n", &["host.address", "IPv4"]);
         check_fault("name: Kafka!\n", &["testbed.yaml:1:7", "lower-case"]);
