@@ -1,6 +1,7 @@
 //! The commands of this repository: parses arguments and calls the libraries.
 
 mod bench;
+mod docs;
 mod e2e;
 mod http;
 mod programs;
@@ -27,6 +28,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run the tests that start the real programs
     E2e(e2e::Arguments),
+    /// Write the pages of docs/ that follow from the code
+    Docs,
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             Command::Testbed(arguments) => testbed::run(arguments).await,
             Command::Bench(arguments) => bench::run(arguments).await,
             Command::E2e(arguments) => e2e::run(&arguments),
+            Command::Docs => docs::run(),
         }
     })
 }

@@ -53,7 +53,7 @@ struct Common {
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Folder of all testbeds and of the cache
-    #[arg(long, global = true, value_name = "FOLDER", env = "KAFKA_TESTBED_HOME")]
+    #[arg(long, global = true, value_name = "FOLDER", env = "KAFKA_TESTBED_HOME", hide_env_values = true)]
     home: Option<PathBuf>,
 }
 
