@@ -4,6 +4,7 @@ mod bench;
 mod docs;
 mod e2e;
 mod http;
+mod pins;
 mod programs;
 mod show;
 mod testbed;
@@ -30,6 +31,8 @@ enum Command {
     E2e(e2e::Arguments),
     /// Write the pages of docs/ that follow from the code
     Docs,
+    /// Write the list of jars of a version of Kafka
+    Pins(pins::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
             Command::Bench(arguments) => bench::run(arguments).await,
             Command::E2e(arguments) => e2e::run(&arguments),
             Command::Docs => docs::run(),
+            Command::Pins(arguments) => pins::run(&arguments),
         }
     })
 }
