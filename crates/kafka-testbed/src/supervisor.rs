@@ -422,6 +422,7 @@ impl Supervisor {
     }
 
     fn start(&mut self, index: usize) {
+        self.services[index].prepared = 0;
         match self.spawn(index) {
             Ok(()) => {
                 let service = &mut self.services[index];
@@ -432,13 +433,16 @@ impl Supervisor {
                         Some(tokio::spawn(probe::watch(probe, index, start, self.sender.clone())));
                 }
             }
-            Err(reason) => {
-                let service = &mut self.services[index];
-                error!(service = %service.name, reason, "cannot start");
-                service.last_error = Some(reason);
-                service.enter(ServiceState::Failed);
-            }
+            Err(reason) => self.cannot_start(index, reason),
         }
+    }
+
+    fn cannot_start(&mut self, index: usize, reason: String) {
+        let service = &mut self.services[index];
+        error!(service = %service.name, reason, "cannot start");
+        service.stop_probing();
+        service.last_error = Some(reason);
+        service.enter(ServiceState::Failed);
     }
 
     fn exited(&mut self, index: usize, status: io::Result<ExitStatus>) {
@@ -451,8 +455,16 @@ impl Supervisor {
                 warn!(service = %service.name, error = chain(&error), "cannot write down the end");
             }
         }
+        let is_stopping = self.stopping || service.state == ServiceState::Stopping;
+        if end.exit_code == Some(0) && !is_stopping && service.prepared < service.launch.before.len() {
+            service.prepared += 1;
+            if let Err(reason) = self.spawn(index) {
+                self.cannot_start(index, reason);
+            }
+            return;
+        }
         service.stop_probing();
-        if self.stopping || service.state == ServiceState::Stopping {
+        if is_stopping {
             service.enter(ServiceState::Stopped);
             return;
         }

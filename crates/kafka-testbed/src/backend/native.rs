@@ -26,6 +26,8 @@ pub use kafka::{KafkaEnvironmentError, property_name, server_properties};
 /// Everything needed to start a service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
+    /// What runs before the program at each start, one after the other, each to its end with code 0.
+    pub before: Vec<Step>,
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
@@ -44,6 +46,15 @@ pub struct Launch {
     pub grace: Duration,
     /// Whether it takes new files while it runs: by itself, or when it is asked by HTTP.
     pub reloads: bool,
+}
+
+/// A program that prepares the start of a service, in the same folder and environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
 }
 
 /// How to see that a service works.
@@ -341,6 +352,7 @@ impl<'a> Context<'a> {
         probe: Probe,
     ) -> Launch {
         Launch {
+            before: Vec::new(),
             program,
             arguments,
             environment,

@@ -41,6 +41,8 @@ pub(super) struct Supervised {
     pub(super) ready: bool,
     /// Starts since the supervisor runs; tells messages of an old process from those of the present one.
     pub(super) starts: u32,
+    /// How many of the launch's steps before the program have been done in this start.
+    pub(super) prepared: usize,
     /// Starts after an end that nobody asked for.
     pub(super) restarts: u32,
     pub(super) healing: Healing,
@@ -63,6 +65,7 @@ impl Supervised {
             process: None,
             ready: false,
             starts: 0,
+            prepared: 0,
             restarts: 0,
             healing: Healing::default(),
             last_error: None,

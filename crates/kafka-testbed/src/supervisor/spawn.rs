@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Supervisor {
-    /// Writes down, then starts; an error tells what went wrong and where.
+    /// Writes down, then starts the next step of the service or its program; an error tells what went wrong and where.
     pub(super) fn spawn(&mut self, index: usize) -> Result<(), String> {
         let service = &mut self.services[index];
         let launch = &service.launch;
@@ -30,8 +30,12 @@ impl Supervisor {
             logs::open(&log_path).map_err(|error| format!("opening {}: {error}", log_path.display()))?;
         let errors = log.try_clone().map_err(|error| error.to_string())?;
         self.ledger.record(Entry::Spawn { what: service.name.clone() }).map_err(|error| chain(&error))?;
-        let mut child = Command::new(&launch.program)
-            .args(&launch.arguments)
+        let (program, arguments) = match launch.before.get(service.prepared) {
+            Some(step) => (&step.program, &step.arguments),
+            None => (&launch.program, &launch.arguments),
+        };
+        let mut child = Command::new(program)
+            .args(arguments)
             .env_clear()
             .envs(launch.environment.iter().map(|(key, value)| (key, value)))
             .env(TOKEN_VARIABLE, self.ledger.token())
@@ -41,8 +45,11 @@ impl Supervisor {
             .stderr(errors)
             .process_group(0)
             .spawn()
-            .map_err(|error| format!("starting {}: {error}", launch.program.display()))?;
-        service.starts += 1;
+            .map_err(|error| format!("starting {}: {error}", program.display()))?;
+        // The steps before the program belong to the same start.
+        if service.prepared == 0 {
+            service.starts += 1;
+        }
         service.process = child.id().and_then(ProcessIdentity::of);
         if let Some(process) = service.process {
             let entry = Entry::Started { what: service.name.clone(), process };
