@@ -4,6 +4,7 @@
 //! and listens on the ports of the specification.
 
 mod configs;
+mod kraft;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -20,7 +21,7 @@ use yaml_source::Tree;
 
 use crate::{
     address::LoopbackBlock,
-    spec::{Broker, Spec},
+    spec::{Broker, Mode, Spec},
     status::Endpoints,
 };
 
@@ -88,6 +89,8 @@ pub struct ExpectedBroker {
     pub external: (SocketAddr, String),
     /// Address of the agent.
     pub agent: SocketAddr,
+    /// Whether it can become the controller, so that its agent tells whether it is.
+    pub may_control: bool,
 }
 
 /// A Prometheus whose samples must arrive in the database.
@@ -190,9 +193,16 @@ pub fn plan(spec: &Spec, placement: &Placement) -> Plan {
     let mut add = |name: &str, service: Service| {
         project.services.insert(service_name(name), service);
     };
-    add("zookeeper", zookeeper(spec, addresses));
+    if spec.kafka.version.mode() == Mode::ZooKeeper {
+        add("zookeeper", zookeeper(spec, addresses));
+    }
     for (index, broker) in spec.kafka.brokers.iter().enumerate() {
-        add(&broker_name(broker), kafka_broker(spec, addresses, index, broker));
+        let mut service = kafka_broker(spec, addresses, index, broker);
+        match spec.kafka.version.mode() {
+            Mode::ZooKeeper => need_zookeeper(&mut service, spec, addresses, broker),
+            Mode::KRaft => kraft::configure(&mut service, spec, addresses, placement.run, (index, broker)),
+        }
+        add(&broker_name(broker), service);
     }
     add("tsdb", tsdb(spec, addresses));
     add("merger", merger(spec, addresses));
@@ -238,6 +248,7 @@ fn expected(spec: &Spec, addresses: Addresses, endpoints: &Endpoints) -> Expecte
                     broker.advertised_external.clone().unwrap_or_else(|| external.to_string()),
                 ),
                 agent: SocketAddr::new(address, spec.kafka.agent_port),
+                may_control: kraft::may_control(&spec.kafka, index),
             }
         })
         .collect();
@@ -289,13 +300,11 @@ fn kafka_broker(spec: &Spec, addresses: Addresses, index: usize, broker: &Broker
     for (name, value) in &kafka.environment {
         set(&mut service, name, value);
     }
-    set(&mut service, "KAFKA_BROKER_ID", broker.id);
-    set(
-        &mut service,
-        "KAFKA_ZOOKEEPER_CONNECT",
-        format!("{}:{}", addresses.zookeeper(), spec.zookeeper.port),
-    );
-    set(&mut service, "KAFKA_LISTENERS", format!("INTERNAL://{internal},EXTERNAL://{external}"));
+    let controller = kraft::listener(kafka, addresses, index);
+    let listeners =
+        [Some(format!("INTERNAL://{internal}")), Some(format!("EXTERNAL://{external}")), controller];
+    let listeners: Vec<String> = listeners.into_iter().flatten().collect();
+    set(&mut service, "KAFKA_LISTENERS", listeners.join(","));
     set(
         &mut service,
         "KAFKA_ADVERTISED_LISTENERS",
@@ -305,7 +314,11 @@ fn kafka_broker(spec: &Spec, addresses: Addresses, index: usize, broker: &Broker
             broker.advertised_external.as_ref().unwrap_or(&external)
         ),
     );
-    set(&mut service, "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "INTERNAL:PLAINTEXT,EXTERNAL:PLAINTEXT");
+    let protocols = match kafka.version.mode() {
+        Mode::ZooKeeper => "INTERNAL:PLAINTEXT,EXTERNAL:PLAINTEXT",
+        Mode::KRaft => "INTERNAL:PLAINTEXT,EXTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    };
+    set(&mut service, "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", protocols);
     set(&mut service, "KAFKA_INTER_BROKER_LISTENER_NAME", "INTERNAL");
     set(&mut service, "KAFKA_HEAP_OPTS", heap_options(kafka.heap_bytes));
     set(&mut service, "KAFKA_JVM_PERFORMANCE_OPTS", &kafka.jvm);
@@ -324,7 +337,11 @@ fn kafka_broker(spec: &Spec, addresses: Addresses, index: usize, broker: &Broker
         set(&mut service, name, value);
     }
     publish(&mut service, addresses.host, broker.port);
-    expose(&mut service, &[kafka.internal_port, kafka.agent_port]);
+    let mut exposed = vec![kafka.internal_port, kafka.agent_port];
+    if listeners.len() == 3 {
+        exposed.push(kafka.controller_port);
+    }
+    expose(&mut service, &exposed);
     service.healthcheck =
         healthcheck(format!("nc -z {own} {} && nc -z {own} {}", kafka.internal_port, kafka.agent_port));
     let name = broker_name(broker);
@@ -333,10 +350,16 @@ fn kafka_broker(spec: &Spec, addresses: Addresses, index: usize, broker: &Broker
         Mount::bind("./configs/kafka_scraper.yml", "/usr/app/kafka_scraper.yml").read_only(),
         Mount::bind(format!("./data/{name}"), "/var/lib/kafka/data"),
     ];
-    service.depends_on.insert(service_name("zookeeper"), Dependency::on(Condition::Healthy));
     service.stop_grace_period = Some(Duration::from_secs(60));
     service.ulimits.insert("nofile".to_owned(), Ulimit { soft: 100_000, hard: 100_000 });
     service
+}
+
+fn need_zookeeper(service: &mut Service, spec: &Spec, addresses: Addresses, broker: &Broker) {
+    set(service, "KAFKA_BROKER_ID", broker.id);
+    let address = format!("{}:{}", addresses.zookeeper(), spec.zookeeper.port);
+    set(service, "KAFKA_ZOOKEEPER_CONNECT", address);
+    service.depends_on.insert(service_name("zookeeper"), Dependency::on(Condition::Healthy));
 }
 
 fn tsdb(spec: &Spec, addresses: Addresses) -> Service {

@@ -30,7 +30,7 @@ use crate::{
 /// What a testbed runs on.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Tools {
-    /// Program `java`, 11 or newer.
+    /// Program `java`, as new as the version of Kafka needs it.
     pub java: Program,
     /// Program `prometheus`.
     pub prometheus: Program,
@@ -75,6 +75,8 @@ pub struct Setup<'a> {
     pub environment: Vec<(OsString, OsString)>,
     /// The jars of the brokers.
     pub kafka: PinnedSet,
+    /// The oldest Java that they run on.
+    pub least_java: u32,
     /// The jar of the agent.
     pub agent: PinnedSet,
     /// Our own programs.
@@ -179,7 +181,8 @@ pub async fn provide(
     let mut environment = setup.environment.clone();
     environment.push(("PATH".into(), setup.search_path.to_owned()));
     let mut helpers = Helpers { ledger, environment };
-    let java = program(&JAVA, setup, &mut helpers, reporter).await?;
+    let java = if setup.least_java > 11 { &JAVA_17 } else { &JAVA_11 };
+    let java = program(java, setup, &mut helpers, reporter).await?;
     let prometheus = program(&PROMETHEUS, setup, &mut helpers, reporter).await?;
     if find(setup.search_path, "java").is_none() {
         // Maven is a script that needs a Java of its own.
@@ -212,7 +215,7 @@ struct Wanted {
     least: &'static str,
 }
 
-const JAVA: Wanted = Wanted {
+const JAVA_11: Wanted = Wanted {
     name: "java",
     version: &["-version"],
     packages: &["openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless"],
@@ -220,6 +223,9 @@ const JAVA: Wanted = Wanted {
     accepts: |text| major_version(text).is_some_and(|major| major >= 11),
     least: "11",
 };
+
+const JAVA_17: Wanted =
+    Wanted { accepts: |text| major_version(text).is_some_and(|major| major >= 17), least: "17", ..JAVA_11 };
 
 const PROMETHEUS: Wanted = Wanted {
     name: "prometheus",

@@ -359,7 +359,7 @@ impl Step for Controller<'_> {
 
     async fn look(&mut self) -> Look<()> {
         let mut controllers = Vec::new();
-        for broker in &self.0.expected.brokers {
+        for broker in self.0.expected.brokers.iter().filter(|broker| broker.may_control) {
             let url = format!("http://{}/metrics", broker.agent);
             let text = match self.1.text(&url).await {
                 Ok(text) => text,

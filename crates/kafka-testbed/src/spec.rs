@@ -18,7 +18,7 @@ pub struct Spec {
     pub host_address: Option<Ipv4Addr>,
     /// The brokers.
     pub kafka: Kafka,
-    /// ZooKeeper.
+    /// ZooKeeper; only with [`Mode::ZooKeeper`].
     pub zookeeper: ZooKeeper,
     /// The Prometheus beside Kafka.
     pub kafka_prometheus: Prometheus,
@@ -49,6 +49,8 @@ pub struct Kafka {
     pub internal_port: u16,
     /// Port of the JMX exporter agent.
     pub agent_port: u16,
+    /// Port of the CONTROLLER listener; only with [`Mode::KRaft`].
+    pub controller_port: u16,
     /// Variables of every broker, in the order of the file.
     pub environment: Vec<(String, String)>,
     /// The brokers, at least one, with different ids and ports.
@@ -60,13 +62,31 @@ pub struct Kafka {
 pub enum KafkaVersion {
     /// 3.3.1, which is what `confluentinc/cp-kafka:7.3.0` holds.
     V3_3_1,
+    /// 3.9.2, of the last line that runs with ZooKeeper.
+    V3_9_2,
+    /// 4.1.2.
+    V4_1_2,
+}
+
+/// Who keeps the metadata of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// ZooKeeper.
+    ZooKeeper,
+    /// The brokers themselves, in a Raft quorum.
+    KRaft,
 }
 
 impl KafkaVersion {
+    /// All of them, the oldest first.
+    pub const ALL: &[Self] = &[Self::V3_3_1, Self::V3_9_2, Self::V4_1_2];
+
     /// As written in the specification.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V3_3_1 => "3.3.1",
+            Self::V3_9_2 => "3.9.2",
+            Self::V4_1_2 => "4.1.2",
         }
     }
 
@@ -74,6 +94,29 @@ impl KafkaVersion {
     pub fn confluent_tag(self) -> &'static str {
         match self {
             Self::V3_3_1 => "7.3.0",
+            Self::V3_9_2 => "7.9.6",
+            Self::V4_1_2 => "8.1.2",
+        }
+    }
+
+    /// The version in the Confluent images with this tag.
+    pub fn of_confluent_tag(tag: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|version| version.confluent_tag() == tag)
+    }
+
+    /// Who keeps the metadata of a cluster of this version in a testbed.
+    pub fn mode(self) -> Mode {
+        match self {
+            Self::V3_3_1 | Self::V3_9_2 => Mode::ZooKeeper,
+            Self::V4_1_2 => Mode::KRaft,
+        }
+    }
+
+    /// The oldest Java that its brokers run on.
+    pub fn least_java(self) -> u32 {
+        match self.mode() {
+            Mode::ZooKeeper => 11,
+            Mode::KRaft => 17,
         }
     }
 }
@@ -164,12 +207,15 @@ pub struct Load {
 }
 
 impl Spec {
-    /// Every port, by the key that has it: brokers' by their id.
+    /// Every port that this version of Kafka uses, by the key that has it: brokers' by their id.
     pub fn ports_mut(&mut self) -> Vec<(String, &mut u16)> {
         let mut ports = vec![
             ("kafka.internal_port".to_owned(), &mut self.kafka.internal_port),
             ("kafka.agent_port".to_owned(), &mut self.kafka.agent_port),
-            ("zookeeper.port".to_owned(), &mut self.zookeeper.port),
+            match self.kafka.version.mode() {
+                Mode::ZooKeeper => ("zookeeper.port".to_owned(), &mut self.zookeeper.port),
+                Mode::KRaft => ("kafka.controller_port".to_owned(), &mut self.kafka.controller_port),
+            },
             ("prometheus.kafka.port".to_owned(), &mut self.kafka_prometheus.port),
             ("prometheus.kubernetes.port".to_owned(), &mut self.kubernetes_prometheus.port),
             ("tsdb.port".to_owned(), &mut self.tsdb.port),

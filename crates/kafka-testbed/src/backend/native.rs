@@ -4,7 +4,9 @@
 //! here for the images that a testbed uses: container paths become the mounted paths of this machine, and files that
 //! an image makes from variables are written to the service's run folder.
 
+mod java;
 mod kafka;
+mod logging;
 mod mounts;
 mod zookeeper;
 
@@ -19,7 +21,7 @@ use compose_model::{MountKind, Service, ServiceName};
 use yaml_source::Tree;
 
 use self::mounts::Mounts;
-use crate::{plan::NETWORK, provision::Tools};
+use crate::{plan::NETWORK, provision::Tools, spec::KafkaVersion};
 
 pub use kafka::{KafkaEnvironmentError, property_name, server_properties};
 
@@ -126,14 +128,17 @@ pub fn launch(
     let context = Context::new(name, service, folder, tools)?;
     let image = service.image.as_deref().unwrap_or_default();
     let repository = image.split_once('@').map_or(image, |(before, _)| before);
-    let repository = match repository.rsplit_once(':') {
-        Some((before, tag)) if !tag.contains('/') => before,
-        _ => repository,
+    let (repository, tag) = match repository.rsplit_once(':') {
+        Some((before, tag)) if !tag.contains('/') => (before, tag),
+        _ => (repository, ""),
     };
     let own = &tools.own;
+    match (repository, KafkaVersion::of_confluent_tag(tag)) {
+        ("confluentinc/cp-zookeeper", Some(_)) => return context.zookeeper(),
+        ("confluentinc/cp-kafka", Some(version)) => return context.kafka(version),
+        _ => {}
+    }
     match repository {
-        "confluentinc/cp-zookeeper" => context.zookeeper(),
-        "confluentinc/cp-kafka" => context.kafka(),
         "prom/prometheus" => {
             let pages = pages_beside(&tools.prometheus.path);
             let mut launch = context.program(&tools.prometheus.path, "/-/ready").map(reloading)?;
@@ -282,55 +287,6 @@ impl<'a> Context<'a> {
         self.service.environment.get(name)?.clone()
     }
 
-    fn zookeeper(self) -> Result<Launch, LaunchError> {
-        let mut lines = zookeeper::properties(self.variables()).ok_or_else(|| LaunchError::Variable {
-            service: self.name.to_string(),
-            variable: "ZOOKEEPER_CLIENT_PORT",
-        })?;
-        lines.push(("clientPortAddress".to_owned(), self.address.to_string()));
-        let port = self.variable("ZOOKEEPER_CLIENT_PORT").and_then(|port| port.parse().ok()).unwrap_or(2181);
-        let probe = Probe::ZooKeeper(SocketAddr::new(self.address.into(), port));
-        self.java("zookeeper.properties", &lines, "org.apache.zookeeper.server.quorum.QuorumPeerMain", probe)
-    }
-
-    fn kafka(self) -> Result<Launch, LaunchError> {
-        let lines = kafka::server_properties(self.variables())
-            .map_err(|source| LaunchError::Environment { service: self.name.to_string(), source })?;
-        let probe = Probe::Tcp(addresses(self.service));
-        self.java("server.properties", &lines, "kafka.Kafka", probe)
-    }
-
-    fn java(
-        mut self,
-        file_name: &str,
-        lines: &[(String, String)],
-        class: &str,
-        probe: Probe,
-    ) -> Result<Launch, LaunchError> {
-        let properties = self.run.join(file_name);
-        let text: String =
-            lines.iter().map(|(key, value)| format!("{key}={}\n", self.mounts.translate(value))).collect();
-        let log4j = self.run.join("log4j.properties");
-        let root_level = self.variable("KAFKA_LOG4J_ROOT_LOGLEVEL");
-        let loggers = self.variable("KAFKA_LOG4J_LOGGERS");
-        let log4j_text = kafka::log4j_properties(root_level.as_deref(), loggers.as_deref());
-        let (before, after) = kafka::jvm_arguments(&|name| self.variable(name));
-        let mut arguments = before;
-        arguments.push(format!("-Dlog4j.configuration=file:{}", log4j.display()));
-        // Times in all logs of a testbed are in UTC, as in the image.
-        arguments.push("-Duser.timezone=UTC".to_owned());
-        arguments.push(format!("-Djava.io.tmpdir={}", self.run.display()));
-        arguments.push("-cp".to_owned());
-        arguments.push(format!("{}/*", self.tools.kafka_jars.display()));
-        arguments.extend(after.iter().map(|word| self.mounts.translate(word)));
-        arguments.push(class.to_owned());
-        arguments.push(properties.display().to_string());
-        self.files.push((properties, text));
-        self.files.push((log4j, log4j_text));
-        let program = self.tools.java.path.clone();
-        Ok(self.finish(program, arguments, Vec::new(), probe))
-    }
-
     /// An image whose entry point is a program that takes the command as its arguments.
     fn program(self, program: &Path, ready: &str) -> Result<Launch, LaunchError> {
         let words = self.service.command.iter().flatten();
@@ -393,10 +349,12 @@ mod tests {
         }
     }
 
-    fn launches() -> (tempfile::TempDir, Vec<(String, Launch)>) {
+    fn launches(version: KafkaVersion) -> (tempfile::TempDir, Vec<(String, Launch)>) {
         let folder = tempfile::tempdir().expect("folder");
         let block = LoopbackBlock::from_octets([127, 70, 1]);
-        let plan = plan(&Spec::default(), &Placement::new(block, "secret"));
+        let mut spec = Spec::default();
+        spec.kafka.version = version;
+        let plan = plan(&spec, &Placement::new(block, "secret"));
         fs::create_dir_all(folder.path().join("configs/rules")).expect("creates");
         for file in &plan.files {
             fs::write(folder.path().join(&file.path), &file.content).expect("writes");
@@ -414,10 +372,20 @@ mod tests {
 
     #[test]
     fn every_planned_service_can_be_started_and_no_container_path_is_left() {
-        let (folder, launches) = launches();
-        assert_eq!(launches.len(), 13);
-        for (name, launch) in &launches {
-            let texts = launch.arguments.iter().chain(launch.files.iter().map(|(_, text)| text));
+        for (version, services) in
+            [(KafkaVersion::V3_3_1, 13), (KafkaVersion::V3_9_2, 13), (KafkaVersion::V4_1_2, 12)]
+        {
+            let (folder, launches) = launches(version);
+            assert_eq!(launches.len(), services);
+            check_paths(&folder, &launches);
+        }
+    }
+
+    fn check_paths(folder: &tempfile::TempDir, launches: &[(String, Launch)]) {
+        for (name, launch) in launches {
+            let before = launch.before.iter().flat_map(|step| &step.arguments);
+            let texts =
+                launch.arguments.iter().chain(before).chain(launch.files.iter().map(|(_, text)| text));
             for text in texts {
                 for container in ["/var/lib/", "/usr/app/", "/etc/prom", "/etc/simulated"] {
                     assert!(!text.contains(container), "{name}: {text}");
@@ -431,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_broker_runs_with_the_agent_on_its_own_address() {
-        let (folder, launches) = launches();
+        let (folder, launches) = launches(KafkaVersion::V3_3_1);
         let (_, broker) = launches.iter().find(|(name, _)| name == "kafka-broker-2").expect("planned");
         let agent =
             broker.arguments.iter().find(|word| word.starts_with("-javaagent:")).expect("has the agent");
@@ -446,6 +414,33 @@ mod tests {
         assert!(properties.contains("listeners=INTERNAL://127.70.1.12:11000,EXTERNAL://127.70.1.1:10002\n"));
         assert!(properties.contains(&format!("log.dirs={}/data/kafka-broker-2\n", folder.path().display())));
         assert_eq!(broker.grace, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn without_zookeeper_a_broker_formats_its_storage_before_it_starts() {
+        let (folder, launches) = launches(KafkaVersion::V4_1_2);
+        let (_, broker) = launches.iter().find(|(name, _)| name == "kafka-broker-1").expect("planned");
+        let [format] = &broker.before[..] else { panic!("{:?}", broker.before) };
+        let words = format.arguments.join(" ");
+        let expected = format!(
+            "--config {}/run/kafka-broker-1/server.properties --ignore-formatted",
+            folder.path().display()
+        );
+        assert!(
+            words.contains("kafka.tools.StorageTool format --cluster-id=") && words.ends_with(&expected),
+            "{words}"
+        );
+        assert!(!words.contains("-javaagent"), "{words}");
+        let has = |word: &str| broker.arguments.iter().any(|argument| argument.starts_with(word));
+        assert!(
+            has("-Dlog4j2.configurationFile=") && !has("-Dlog4j.configuration="),
+            "{:?}",
+            broker.arguments
+        );
+        let (_, properties) =
+            broker.files.iter().find(|(path, _)| path.ends_with("server.properties")).expect("written");
+        assert!(properties.contains("process.roles=broker,controller\n"), "{properties}");
+        assert!(!properties.contains("zookeeper"), "{properties}");
     }
 
     #[test]

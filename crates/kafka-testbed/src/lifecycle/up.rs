@@ -32,7 +32,7 @@ use crate::{
     progress::Reporter,
     provision::{self, Setup, Tools, pins},
     readiness::Proof,
-    spec::{KafkaVersion, Spec},
+    spec::Spec,
     status::TestbedStatus,
     supervisor::Runtime,
 };
@@ -170,7 +170,7 @@ fn key_of(service: &str, port: u16, spec: &mut Spec) -> Option<String> {
         "kubernetes-prometheus" => "prometheus.kubernetes".to_owned(),
         _ => format!("kafka.brokers[{}]", service.strip_prefix("kafka-broker-")?),
     };
-    let shared = ["kafka.internal_port", "kafka.agent_port"];
+    let shared = ["kafka.internal_port", "kafka.agent_port", "kafka.controller_port"];
     let is_broker = prefix.starts_with("kafka.brokers");
     spec.ports_mut()
         .into_iter()
@@ -255,9 +255,8 @@ async fn provide(
         cache: &place.home.cache(),
         search_path: &place.search_path,
         environment: place.environment.clone(),
-        kafka: match spec.kafka.version {
-            KafkaVersion::V3_3_1 => pins::kafka_3_3_1(),
-        },
+        kafka: pins::kafka(spec.kafka.version),
+        least_java: spec.kafka.version.least_java(),
         agent: pins::jmx_agent(),
         own: place.own.clone(),
     };

@@ -1,5 +1,7 @@
 //! Pinned jars: what a version consists of, to the byte.
 
+use crate::spec::KafkaVersion;
+
 /// One jar: its Maven coordinate and the SHA-256 of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
@@ -39,9 +41,14 @@ pub fn jmx_agent() -> PinnedSet {
     PinnedSet { name: "jmx-agent-0.17.2", jars: parse(include_str!("../../pins/jmx-agent-0.17.2.txt")) }
 }
 
-/// Kafka 3.3.1 with ZooKeeper 3.6.3, the tools and a logger.
-pub fn kafka_3_3_1() -> PinnedSet {
-    PinnedSet { name: "kafka-3.3.1", jars: parse(include_str!("../../pins/kafka-3.3.1.txt")) }
+/// Kafka with ZooKeeper as long as it ran with it, the tools and a logger.
+pub fn kafka(version: KafkaVersion) -> PinnedSet {
+    let (name, list) = match version {
+        KafkaVersion::V3_3_1 => ("kafka-3.3.1", include_str!("../../pins/kafka-3.3.1.txt")),
+        KafkaVersion::V3_9_2 => ("kafka-3.9.2", include_str!("../../pins/kafka-3.9.2.txt")),
+        KafkaVersion::V4_1_2 => ("kafka-4.1.2", include_str!("../../pins/kafka-4.1.2.txt")),
+    };
+    PinnedSet { name, jars: parse(list) }
 }
 
 fn parse(text: &'static str) -> Vec<Pin> {
@@ -60,14 +67,38 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::spec::Mode;
 
     #[test]
     fn every_line_of_the_lists_is_a_pin() {
-        for (set, jars) in [(kafka_3_3_1(), 49), (jmx_agent(), 1)] {
+        let sets = [
+            (kafka(KafkaVersion::V3_3_1), 49),
+            (kafka(KafkaVersion::V3_9_2), 63),
+            (kafka(KafkaVersion::V4_1_2), 53),
+            (jmx_agent(), 1),
+        ];
+        for (set, jars) in sets {
             assert_eq!(set.jars.len(), jars, "{}", set.name);
             let names: BTreeSet<String> = set.jars.iter().map(Pin::file_name).collect();
             assert_eq!(names.len(), jars, "file names differ in {}", set.name);
             assert!(set.jars.iter().all(|pin| pin.sha256.len() == 64), "{}", set.name);
+        }
+    }
+
+    #[test]
+    fn every_version_is_there_with_its_tools_and_a_logger() {
+        for version in KafkaVersion::ALL {
+            let set = kafka(*version);
+            assert_eq!(set.name, format!("kafka-{}", version.as_str()));
+            let has = |artifact: &str| set.jars.iter().any(|pin| pin.artifact == artifact);
+            let own = set.jars.iter().filter(|pin| pin.group == "org.apache.kafka");
+            assert!(own.clone().all(|pin| pin.version == version.as_str()), "{}", set.name);
+            assert!(has("kafka_2.13") && has("kafka-tools"), "{}", set.name);
+            let (zookeeper, logger) = match version.mode() {
+                Mode::ZooKeeper => (true, "slf4j-reload4j"),
+                Mode::KRaft => (false, "log4j-slf4j-impl"),
+            };
+            assert!(has("zookeeper") == zookeeper && has(logger), "{}", set.name);
         }
     }
 }

@@ -1,31 +1,18 @@
 //! Reads a specification: every fault with its place, all of them at once.
 
+mod kafka;
+
 use std::{
-    collections::BTreeSet,
     net::Ipv4Addr,
     path::{Component, PathBuf},
     time::Duration,
 };
 
-use yaml_source::{Diagnostics, Limits, MappingReader, Source, Spanned, ValueReader, parse, value};
+use yaml_source::{Diagnostics, Limits, MappingReader, Source, ValueReader, parse, value};
 
 use super::{
-    Broker, Kafka, KafkaVersion, Kubernetes, Load, MAX_BROKERS, MAX_WORKERS, Prometheus, Spec, Tsdb, Workers,
-    ZooKeeper,
+    Kafka, Kubernetes, Load, MAX_BROKERS, MAX_WORKERS, Mode, Prometheus, Spec, Tsdb, Workers, ZooKeeper,
 };
-
-/// Variables that the plan sets from other keys, and the key that sets them.
-const PLANNED: &[(&str, &str)] = &[
-    ("KAFKA_BROKER_ID", "brokers[n].id"),
-    ("KAFKA_ZOOKEEPER_CONNECT", "zookeeper.port"),
-    ("KAFKA_LISTENERS", "brokers[n].port and internal_port"),
-    ("KAFKA_ADVERTISED_LISTENERS", "brokers[n].advertised"),
-    ("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "the two listeners INTERNAL and EXTERNAL"),
-    ("KAFKA_INTER_BROKER_LISTENER_NAME", "the two listeners INTERNAL and EXTERNAL"),
-    ("KAFKA_HEAP_OPTS", "kafka.heap"),
-    ("KAFKA_JVM_PERFORMANCE_OPTS", "kafka.jvm"),
-    ("KAFKA_LOG_DIRS", "the data folder of the broker"),
-];
 
 /// Reads `source`; what it leaves out is as in [`super::DEFAULT`].
 ///
@@ -39,8 +26,15 @@ pub fn read(source: &Source) -> Result<Spec, Diagnostics> {
         let mut reader = MappingReader::new(&root, &mut diagnostics);
         spec.name = reader.or("name", testbed_name, spec.name);
         spec.host_address = reader.optional("host", host).flatten();
-        spec.kafka = reader.or("kafka", kafka, spec.kafka);
+        spec.kafka = reader.or("kafka", kafka::kafka, spec.kafka);
         spec.zookeeper = reader.or("zookeeper", zookeeper, spec.zookeeper);
+        if spec.kafka.version.mode() == Mode::KRaft && reader.has("zookeeper") {
+            let message = format!(
+                "Kafka {} runs without ZooKeeper, so nothing would read this section; leave it out",
+                spec.kafka.version.as_str()
+            );
+            reader.error_at("zookeeper", &message);
+        }
         if let Some((kafka, kubernetes)) = reader.optional("prometheus", both_prometheus) {
             (spec.kafka_prometheus, spec.kubernetes_prometheus) = (kafka, kubernetes);
         }
@@ -104,44 +98,6 @@ impl Default for Spec {
     }
 }
 
-impl Default for Kafka {
-    fn default() -> Self {
-        let variable = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Self {
-            version: KafkaVersion::V3_3_1,
-            heap_bytes: 256 << 20,
-            jvm: "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 \
-                  -XX:+ExplicitGCInvokesConcurrent -XX:+ExitOnOutOfMemoryError -Djava.awt.headless=true"
-                .to_owned(),
-            internal_port: 11000,
-            agent_port: 11001,
-            environment: [
-                ("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false"),
-                ("KAFKA_NUM_PARTITIONS", "10"),
-                ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
-                ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
-                ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "3"),
-                ("KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS", "10"),
-                ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "3"),
-                ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "2"),
-                ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
-            ]
-            .into_iter()
-            .map(variable)
-            .collect(),
-            brokers: (1..=3)
-                .map(|id| Broker {
-                    id,
-                    port: 10_000 + id as u16,
-                    environment: Vec::new(),
-                    advertised_internal: None,
-                    advertised_external: None,
-                })
-                .collect(),
-        }
-    }
-}
-
 /// Tells whether `name` may be a testbed's name: it becomes a folder and a part of Compose names.
 pub fn is_testbed_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -162,106 +118,12 @@ fn host(value: ValueReader<'_>) -> Option<Option<Ipv4Addr>> {
     Some(address)
 }
 
-fn kafka(value: ValueReader<'_>) -> Option<Kafka> {
-    let default = Kafka::default();
-    let mut reader = value.mapping()?;
-    let kafka = Kafka {
-        version: reader.or("version", value::one_of(&[("3.3.1", KafkaVersion::V3_3_1)]), default.version),
-        heap_bytes: reader.or("heap", heap, default.heap_bytes),
-        jvm: reader.or("jvm", value::text, default.jvm),
-        internal_port: reader.or("internal_port", value::port, default.internal_port),
-        agent_port: reader.or("agent_port", value::port, default.agent_port),
-        environment: reader.or("environment", environment, default.environment),
-        brokers: reader.or("brokers", brokers, default.brokers),
-    };
-    if kafka.internal_port == kafka.agent_port {
-        reader.error_at("agent_port", "is the same as internal_port");
-    }
-    reader.finish();
-    Some(kafka)
-}
-
 /// At least what a broker needs to start.
 fn heap(mut value: ValueReader<'_>) -> Option<u64> {
     const LEAST: u64 = 64 << 20;
     let node = value.node().clone();
     let bytes = value::byte_size(ValueReader::new(&node, value.rules(), value.diagnostics()))?;
     if bytes < LEAST { value.fail("expected a heap of at least 64m") } else { Some(bytes) }
-}
-
-fn environment(value: ValueReader<'_>) -> Option<Vec<(String, String)>> {
-    value.each_entry(|name, value| {
-        if let Some((_, key)) = PLANNED.iter().find(|(planned, _)| *planned == name) {
-            return value.fail(format!("the testbed sets this variable itself, from {key}"));
-        }
-        let known = ["KAFKA_", "CONFLUENT_SUPPORT_"].iter().any(|prefix| name.starts_with(prefix));
-        if known {
-            value::scalar_text(value)
-        } else {
-            value.fail_with_hint(
-                "this is not a variable of a broker",
-                format!("variables of a broker start with KAFKA_, such as `KAFKA_{name}`"),
-            )
-        }
-    })
-}
-
-fn brokers(value: ValueReader<'_>) -> Option<Vec<Broker>> {
-    let mut value = value;
-    let node = value.node().clone();
-    let rules = value.rules();
-    let list = value::non_empty_list(value::spanned(broker));
-    let brokers: Vec<Spanned<Broker>> = list(ValueReader::new(&node, rules, value.diagnostics()))?;
-    if brokers.len() > MAX_BROKERS {
-        return value.fail(format!("{} brokers are more than {MAX_BROKERS}", brokers.len()));
-    }
-    let (mut ids, mut ports) = (BTreeSet::new(), BTreeSet::new());
-    for broker in &brokers {
-        let (id, port) = (broker.value.id, broker.value.port);
-        let mut report = |message: String| {
-            value.diagnostics().push(yaml_source::Diagnostic::error(broker.span.clone(), message));
-        };
-        if !ids.insert(id) {
-            report(format!("kafka.brokers: two brokers have the id {id}"));
-        }
-        if !ports.insert(port) {
-            report(format!("kafka.brokers: two brokers have the port {port}"));
-        }
-    }
-    Some(brokers.into_iter().map(|broker| broker.value).collect())
-}
-
-fn broker(value: ValueReader<'_>) -> Option<Broker> {
-    let mut reader = value.mapping()?;
-    let id = reader.required("id", value::integer_in(0..=1_000_000));
-    let port = reader.required("port", value::port);
-    let environment = reader.or_default("environment", environment);
-    let advertised = reader.or_default("advertised", advertised);
-    reader.finish();
-    Some(Broker {
-        id: id?,
-        port: port?,
-        environment,
-        advertised_internal: advertised.0,
-        advertised_external: advertised.1,
-    })
-}
-
-fn advertised(value: ValueReader<'_>) -> Option<(Option<String>, Option<String>)> {
-    let mut reader = value.mapping()?;
-    let internal = reader.optional("internal", host_and_port);
-    let external = reader.optional("external", host_and_port);
-    reader.finish();
-    Some((internal, external))
-}
-
-fn host_and_port(value: ValueReader<'_>) -> Option<String> {
-    let text = value.node().as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default();
-    let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
-        let host_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        !host.is_empty() && host.chars().all(host_allowed) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if valid { Some(text) } else { value.fail("expected host:port") }
 }
 
 fn zookeeper(value: ValueReader<'_>) -> Option<ZooKeeper> {
@@ -424,7 +286,7 @@ mod tests {
     fn faults_name_place_key_and_remedy() {
         check_fault("kafka:\n  heep: 1g\n", &["testbed.yaml:2:3: error", "heep", "did you mean `heap`"]);
         check_fault("kafka: {heap: 3}\n", &["testbed.yaml:1:15", "kafka.heap", "64m"]);
-        check_fault("kafka:\n  version: 3.3.2\n", &["testbed.yaml:2:12", "3.3.1"]);
+        check_fault("kafka:\n  version: 3.3.2\n", &["testbed.yaml:2:12", "3.3.1", "3.9.2", "4.1.2"]);
         check_fault("kafka:\n  brokers: []\n", &["testbed.yaml:2:12", "must not be empty"]);
         check_fault(
             "kafka: {brokers: [{id: 1, port: 1}, {id: 1, port: 2}]}\n",
@@ -450,6 +312,33 @@ mod tests {
         check_fault("name: Kafka!\n", &["testbed.yaml:1:7", "lower-case"]);
         check_fault("load: {replication_factor: 4}\n", &["only 3 brokers"]);
         check_fault("workers: {count: -1}\n", &["workers.count"]);
+    }
+
+    #[test]
+    fn what_a_version_does_not_read_is_a_fault() {
+        check_fault(
+            "kafka: {version: 4.1.2}\nzookeeper:\n  port: 2181\n",
+            &["testbed.yaml:2:1: error", "zookeeper: Kafka 4.1.2 runs without ZooKeeper"],
+        );
+        check_fault(
+            "kafka:\n  version: 3.9.2\n  controller_port: 11002\n",
+            &["testbed.yaml:3:3: error", "kafka: controller_port: Kafka 3.9.2 runs with ZooKeeper"],
+        );
+        check_fault(
+            "kafka: {version: 4.1.2, internal_port: 11002}\n",
+            &["testbed.yaml:1:9: error", "11002", "set controller_port"],
+        );
+        check_fault(
+            "kafka: {version: 4.1.2, controller_port: 11001}\n",
+            &["kafka: controller_port", "agent_port"],
+        );
+        check_fault(
+            "kafka: {environment: {KAFKA_PROCESS_ROLES: broker}}\n",
+            &["KAFKA_PROCESS_ROLES", "kafka.version"],
+        );
+        check_fault("kafka: {environment: {CLUSTER_ID: a}}\n", &["CLUSTER_ID", "name of the testbed"]);
+        let spec = read_text("kafka: {version: 4.1.2}\nzookeeper:\n").expect("an empty section says nothing");
+        assert_eq!(spec.kafka.version.mode(), Mode::KRaft);
     }
 
     #[test]

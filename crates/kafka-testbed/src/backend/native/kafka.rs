@@ -1,7 +1,7 @@
 //! What the image `confluentinc/cp-kafka` does with its environment, done for a plain process.
 //!
-//! Sources: kafka-images 7.3.0-post (`configure`, `launch`), confluent-docker-utils v0.0.53 (`dub.env_to_props`),
-//! Kafka 3.3.1 `bin/kafka-server-start.sh` and `bin/kafka-run-class.sh`.
+//! Sources: kafka-images 7.3.0-post, 7.9.x and 8.1.x (`configure`, `ensure`, `launch`), confluent-docker-utils v0.0.53
+//! (`dub.env_to_props`), Kafka 3.3.1 `bin/kafka-server-start.sh` and `bin/kafka-run-class.sh`.
 
 /// Variables that the image keeps out of the properties file.
 ///
@@ -26,6 +26,8 @@ const REFUSED: &[&str] = &["KAFKA_ADVERTISED_PORT", "KAFKA_ADVERTISED_HOST", "KA
 
 /// Variables that the image refuses to start without.
 const REQUIRED: &[&str] = &["KAFKA_ZOOKEEPER_CONNECT", "KAFKA_ADVERTISED_LISTENERS"];
+/// The same with `KAFKA_PROCESS_ROLES`, which says that there is no ZooKeeper.
+const REQUIRED_WITH_ROLES: &[&str] = &["CLUSTER_ID", "KAFKA_ADVERTISED_LISTENERS"];
 
 /// Why the image would not start with this environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +57,8 @@ pub fn server_properties<'a>(
     if let Some(name) = REFUSED.iter().find(|name| value(name).is_some()) {
         return Err(KafkaEnvironmentError::Refused(name));
     }
-    if let Some(name) = REQUIRED.iter().find(|name| value(name).is_none()) {
+    let required = if value("KAFKA_PROCESS_ROLES").is_some() { REQUIRED_WITH_ROLES } else { REQUIRED };
+    if let Some(name) = required.iter().find(|name| value(name).is_none()) {
         return Err(KafkaEnvironmentError::Missing(name));
     }
     let mut lines: Vec<(String, String)> = Vec::new();
@@ -121,23 +124,6 @@ fn derived_listeners(advertised: &str) -> String {
         })
         .collect::<Vec<_>>()
         .join(",")
-}
-
-/// The lines of `log4j.properties`: console only, with the image's loggers unless the environment names others.
-pub(super) fn log4j_properties(root_level: Option<&str>, loggers: Option<&str>) -> String {
-    let mut text = format!(
-        "log4j.rootLogger={}, stdout\n\
-         log4j.appender.stdout=org.apache.log4j.ConsoleAppender\n\
-         log4j.appender.stdout.layout=org.apache.log4j.PatternLayout\n\
-         log4j.appender.stdout.layout.ConversionPattern=[%d] %p %m (%c)%n\n",
-        root_level.unwrap_or("INFO")
-    );
-    for logger in loggers.unwrap_or("kafka.controller=TRACE,state.change.logger=TRACE").split(',') {
-        if let Some((name, level)) = logger.split_once('=') {
-            text.push_str(&format!("log4j.logger.{}={}\n", name.trim(), level.trim()));
-        }
-    }
-    text
 }
 
 /// The arguments for `java` that `kafka-server-start` would end up with, up to the class path.
@@ -228,6 +214,11 @@ mod tests {
             Err(KafkaEnvironmentError::Missing("KAFKA_ADVERTISED_LISTENERS"))
         );
         assert_eq!(
+            server_properties([("KAFKA_PROCESS_ROLES", "broker"), base[1]]),
+            Err(KafkaEnvironmentError::Missing("CLUSTER_ID"))
+        );
+        assert!(server_properties([("KAFKA_PROCESS_ROLES", "broker"), ("CLUSTER_ID", "a"), base[1]]).is_ok());
+        assert_eq!(
             server_properties(base.into_iter().chain([("KAFKA_PORT", "1")])),
             Err(KafkaEnvironmentError::Refused("KAFKA_PORT"))
         );
@@ -243,12 +234,5 @@ mod tests {
         });
         assert_eq!(before, ["-Xmx1g", "-XX:+UseSerialGC"]);
         assert_eq!(after, ["-javaagent:/a.jar=1:/c.yml"]);
-    }
-
-    #[test]
-    fn loggers_follow_the_environment() {
-        let text = log4j_properties(Some("WARN"), Some("kafka.controller=INFO, a.b=DEBUG"));
-        assert!(text.starts_with("log4j.rootLogger=WARN, stdout\n"), "{text}");
-        assert!(text.ends_with("log4j.logger.kafka.controller=INFO\nlog4j.logger.a.b=DEBUG\n"), "{text}");
     }
 }
