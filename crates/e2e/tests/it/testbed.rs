@@ -6,4 +6,5 @@ mod faults;
 mod interrupted;
 mod lifecycle;
 mod two;
+mod versions;
 mod whole;

@@ -22,8 +22,8 @@ use serde_json::json;
 use super::checks::{LOAD_PORT, MINUTE, by_label, expect_ready, what_was_produced_was_consumed};
 
 const WORKERS: [&str; 2] = ["worker-1", "worker-2"];
-const BROKERS: [&str; 3] = ["kafka-broker-1", "kafka-broker-2", "kafka-broker-3"];
-const AGENT_PORT: u16 = 11001;
+pub(super) const BROKERS: [&str; 3] = ["kafka-broker-1", "kafka-broker-2", "kafka-broker-3"];
+pub(super) const AGENT_PORT: u16 = 11001;
 const MOST_KAFKA_SERIES: usize = 300;
 
 type Step = fn(&Testbed);
@@ -54,7 +54,7 @@ fn a_testbed_from_up_to_purge() {
     }
 }
 
-fn comes_up(testbed: &Testbed) {
+pub(super) fn comes_up(testbed: &Testbed) {
     testbed.command(&["up"]).expect_code(0);
     expect_ready(testbed);
 }
@@ -68,7 +68,7 @@ fn both_sources_arrive(testbed: &Testbed) {
     });
 }
 
-fn every_broker_is_measured(testbed: &Testbed) {
+pub(super) fn every_broker_is_measured(testbed: &Testbed) {
     for prefix in ["kafka", "jvm"] {
         eventually(MINUTE, "each broker has series", || {
             let expression = format!("count by (broker) ({{__name__=~\"{prefix}_.+\", job=\"kafka\"}})");
@@ -96,7 +96,7 @@ fn every_series_names_its_source(testbed: &Testbed) {
     );
 }
 
-fn workers_go_on(testbed: &Testbed) {
+pub(super) fn workers_go_on(testbed: &Testbed) {
     for worker in WORKERS {
         let url = testbed.status().service(worker).metrics_url(LOAD_PORT);
         let consumed = || Page::fetch(&url).map(|page| page.sum("kafka_load_consumed_messages_total"));
