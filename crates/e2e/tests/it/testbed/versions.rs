@@ -12,6 +12,9 @@ const VERSIONS: &[(&str, bool)] = &[("3.3.1", true), ("3.9.2", true), ("4.1.2", 
 /// Families that only brokers with ZooKeeper have.
 const ONLY_WITH_ZOOKEEPER: &[&str] = &["kafka_zookeeper_request_latency_ms"];
 
+/// A broker shows fewer series than this, with those of the agent itself.
+const MOST_SERIES: usize = 300;
+
 #[test]
 #[ignore = "long: starts three testbeds one after the other, each of them twice"]
 fn every_version_comes_up_carries_the_load_and_goes() {
@@ -33,6 +36,8 @@ fn every_version_comes_up_carries_the_load_and_goes() {
         has_one_controller(&testbed, *has_zookeeper);
         let families = families(&testbed);
         let oldest = oldest.get_or_insert_with(|| families.clone());
+        let other: Vec<&String> = families.difference(oldest).collect();
+        note(&format!("Kafka {version} shows what {} does not: {other:?}", VERSIONS[0].0));
         let missing: Vec<&String> = oldest
             .difference(&families)
             .filter(|family| *has_zookeeper || !ONLY_WITH_ZOOKEEPER.contains(&family.as_str()))
@@ -73,11 +78,17 @@ fn has_one_controller(testbed: &Testbed, has_zookeeper: bool) {
     assert_eq!(leaders.len(), if has_zookeeper { 0 } else { BROKERS.len() }, "{leaders:?}");
 }
 
-/// The names of the metrics that a broker shows.
+/// The names of the metrics that brokers show; no broker shows too many series.
 fn families(testbed: &Testbed) -> BTreeSet<String> {
-    let url = testbed.status().service(BROKERS[0]).metrics_url(AGENT_PORT);
-    let page = Page::fetch(&url).expect("the agent answers");
-    let names = page.samples().iter().map(|sample| sample.name.clone());
+    let status = testbed.status();
+    let pages = BROKERS.map(|broker| {
+        let page = Page::fetch(&status.service(broker).metrics_url(AGENT_PORT)).expect("the agent answers");
+        let series = page.samples().len();
+        note(&format!("{broker} has {series} series"));
+        assert!(series < MOST_SERIES, "{broker} has {series} series");
+        page
+    });
+    let names = pages.iter().flat_map(Page::samples).map(|sample| sample.name.clone());
     names.filter(|name| name.starts_with("kafka_")).collect()
 }
 
