@@ -24,7 +24,20 @@ fn workspace() -> &'static Path {
 }
 
 fn pages() -> Vec<(PathBuf, String)> {
-    vec![(workspace().join("docs/commands.md"), commands())]
+    vec![
+        (workspace().join("docs/commands.md"), commands()),
+        (workspace().join("docs/testbed-yaml.md"), specification()),
+    ]
+}
+
+/// Every key of `testbed.yaml`.
+fn specification() -> String {
+    format!(
+        "# testbed.yaml\n\nThe specification of a testbed, key by key. Every key may be left out. What it is for and how it \
+         is read: [testbed.md](testbed.md).\nThis page is written by `cargo xtask docs`.\n\nDurations are written with a \
+         unit (`500ms`, `5s`, `1h30m`, `15d`), sizes with a power of 1024 (`512m`, `2g`).\n\n{}",
+        kafka_testbed::spec::keys::markdown()
+    )
 }
 
 /// The help of every command, as the program prints it.

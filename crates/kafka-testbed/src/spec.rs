@@ -1,5 +1,6 @@
 //! The specification of a testbed (`testbed.yaml`), typed and valid by construction.
 
+pub mod keys;
 mod read;
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
