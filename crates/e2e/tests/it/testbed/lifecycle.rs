@@ -52,7 +52,8 @@ fn the_tools_of_kafka_work_beside_the_agent(testbed: &Testbed) {
     let tool = |words: &[&str]| testbed.command(&[&["exec"], words].concat()).expect_code(0).stdout;
     let described = tool(&["kafka-topics", "--describe", "--topic", "work"]);
     assert!(described.contains("PartitionCount: 12"), "{described}");
-    let groups = tool(&["kafka-consumer-groups.sh", "--describe", "--group", "workers"]);
+    let groups =
+        tool(&["kafka-consumer-groups.sh", "--describe", "--group", "workers", "--timeout", "60000"]);
     assert!(groups.contains("work ") && groups.contains("worker-1"), "{groups}");
     let perf = tool(&[
         "kafka-producer-perf-test",
