@@ -13,6 +13,7 @@ use kafka_testbed::{
     lifecycle::{self, Workplace},
     process::ProcessIdentity,
     progress::{Reporter as _, Silent},
+    provision::Fetching,
     spec::{self, Spec},
     status::TestbedStatus,
 };
@@ -88,7 +89,7 @@ impl Figures {
 async fn up(runs: usize) -> Result<Figures, String> {
     let folder = env::temp_dir().join(format!("testbed-bench-{}", std::process::id()));
     let search_path = env::var_os("PATH").unwrap_or_default();
-    let own = programs::build(&search_path)?;
+    let own = programs::build(&search_path, false)?;
     let spec: Spec = spec::Spec { name: "bench".to_owned(), ..spec::Spec::default() };
     let mut environment = testbed::passed_environment();
     environment.retain(|(name, _)| name != "MAVEN_OPTS");
@@ -100,6 +101,7 @@ async fn up(runs: usize) -> Result<Figures, String> {
         search_path,
         environment,
         own,
+        fetching: Fetching::default(),
         limit: Duration::from_secs(300),
         host: None,
         any_port: false,

@@ -12,7 +12,9 @@ use kafka_testbed::provision::{OwnPrograms, find};
 /// Builds the programs in release, like this one, and tells where they are.
 ///
 /// Where there is no workspace (an installed copy), they are taken from the search path.
-pub fn build(search_path: &OsStr) -> Result<OwnPrograms, String> {
+///
+/// `offline` keeps cargo from asking registries.
+pub fn build(search_path: &OsStr, offline: bool) -> Result<OwnPrograms, String> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
     if !workspace.join("Cargo.toml").exists() {
         let installed = |name: &str| {
@@ -39,6 +41,7 @@ pub fn build(search_path: &OsStr) -> Result<OwnPrograms, String> {
             "kafka-testbed",
             "--bins",
         ])
+        .args(offline.then_some("--offline"))
         .stdin(Stdio::null())
         .status()
         .map_err(|error| format!("cannot run {}: {error}", cargo.display()))?;

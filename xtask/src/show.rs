@@ -280,7 +280,7 @@ fn style_of_service(service: &ServiceStatus) -> Style {
 }
 
 /// The word that the JSON form has for a state.
-fn word(state: &impl serde::Serialize) -> String {
+pub fn word(state: &impl serde::Serialize) -> String {
     match serde_json::to_value(state) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),

@@ -2,6 +2,7 @@
 
 mod access;
 mod change;
+mod doctor;
 mod look;
 
 use std::{
@@ -20,6 +21,7 @@ use clap_complete::Shell;
 use kafka_testbed::{
     home::Home,
     lifecycle::{self, Error, HostChoice, Workplace},
+    provision::{Fetching, GITHUB, MAVEN_CENTRAL},
     spec::{self, Spec},
 };
 use yaml_source::Source;
@@ -55,6 +57,25 @@ struct Common {
     /// Folder of all testbeds and of the cache
     #[arg(long, global = true, value_name = "FOLDER", env = "KAFKA_TESTBED_HOME", hide_env_values = true)]
     home: Option<PathBuf>,
+    #[command(flatten)]
+    fetch: Fetch,
+}
+
+/// Where `up` and `doctor --fix` fetch what is missing.
+#[derive(Args)]
+struct Fetch {
+    /// Fetch nothing: use what is on the search path and in the cache
+    #[arg(long, global = true)]
+    offline: bool,
+    /// Base address of Maven Central or a mirror, for jars that do not come through Maven
+    #[arg(long, global = true, value_name = "URL", env = "KAFKA_TESTBED_MAVEN_CENTRAL", default_value = MAVEN_CENTRAL)]
+    maven_central: String,
+    /// Base address of GitHub or a mirror, for releases of missing programs
+    #[arg(long, global = true, value_name = "URL", env = "KAFKA_TESTBED_GITHUB", default_value = GITHUB)]
+    github: String,
+    /// Seconds that a source may say nothing before the next one is tried
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    fetch_timeout: u64,
 }
 
 /// Form of the output.
@@ -66,6 +87,12 @@ pub enum Format {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Tell what this machine has and lacks for the testbed, and how to mend it
+    Doctor {
+        /// Do what needs no root: build, make folders, fetch, remove damaged files
+        #[arg(long)]
+        fix: bool,
+    },
     /// Bring the testbed up and prove that it works; go over to a changed specification; repair what is broken
     Up(Up),
     /// Show every service
@@ -204,6 +231,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub async fn run(arguments: Arguments) -> ExitCode {
     let Arguments { common, command } = arguments;
     let result = match command {
+        Command::Doctor { fix } => doctor::run(&common, fix).await,
         Command::Up(arguments) => change::up(&common, arguments).await,
         Command::Status { watch } => look::status(&common, watch).await,
         Command::Logs(arguments) => look::logs(&common, &arguments).await,
@@ -338,6 +366,12 @@ fn place(common: &Common) -> Result<Workplace, Failure> {
         search_path: env::var_os("PATH").unwrap_or_default(),
         environment: passed_environment(),
         own: programs::in_target(workspace),
+        fetching: Fetching {
+            offline: common.fetch.offline,
+            maven_central: common.fetch.maven_central.clone(),
+            github: common.fetch.github.clone(),
+            silence: Duration::from_secs(common.fetch.fetch_timeout),
+        },
         limit: Duration::from_secs(180),
         host: None,
         any_port: false,
@@ -361,8 +395,9 @@ fn runtime(common: &Common) -> Result<(Workplace, kafka_testbed::supervisor::Run
 /// What the programs that set-up runs may see of our environment, beside the search path.
 pub fn passed_environment() -> Vec<(OsString, OsString)> {
     let passed = |name: &str| Some((OsString::from(name), env::var_os(name)?));
-    ["HOME", "LANG", "JAVA_HOME", "MAVEN_OPTS", "http_proxy", "https_proxy", "no_proxy"]
+    ["HOME", "LANG", "JAVA_HOME", "MAVEN_OPTS"]
         .into_iter()
+        .chain(["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"])
         .filter_map(passed)
         .collect()
 }

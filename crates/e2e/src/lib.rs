@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod http;
+pub mod mirror;
 pub mod process;
 pub mod programs;
 pub mod prometheus;

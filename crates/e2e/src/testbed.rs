@@ -48,14 +48,14 @@ pub fn shared_cache() -> PathBuf {
     cache
 }
 
-/// Makes sure that the shared cache holds the jars and Prometheus: lets an `up` fetch them.
+/// Makes sure that the shared cache holds the jars and Prometheus: lets `doctor --fix` fetch them.
 pub fn fill_shared_cache() {
     let is_full = shared_cache().join("jars").exists()
         && (programs::on_search_path("prometheus").is_some()
             || shared_cache().join("debian/prometheus").exists());
     if !is_full {
         let testbed = Testbed::new("fill");
-        testbed.command(&["up", "--timeout", "1"]).expect_code(15);
+        testbed.command(&["doctor", "--fix"]).expect_code(0);
     }
 }
 
@@ -118,15 +118,26 @@ impl Testbed {
 
     /// Starts `cargo xtask testbed` with `arguments`.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        Running::start(
-            Command::new(programs::path("xtask"))
-                .current_dir(self.home())
-                .args(["testbed", "--name", &self.name, "--home"])
-                .arg(self.home())
-                .args(arguments)
-                .env("CARGO_TARGET_DIR", self.home().join("target"))
-                .env("CARGO", "true"),
-        )
+        Running::start(&mut self.prepare(arguments))
+    }
+
+    /// `cargo xtask testbed` with `arguments`, to be started with changes.
+    pub fn prepare(&self, arguments: &[&str]) -> Command {
+        self.prepare_in(self.home(), arguments)
+    }
+
+    /// Like [`Self::prepare`], with another home.
+    pub fn prepare_in(&self, home: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(programs::path("xtask"));
+        command
+            .current_dir(self.home())
+            .args(["testbed", "--name", &self.name, "--home"])
+            .arg(home)
+            .args(arguments)
+            .env("CARGO_TARGET_DIR", self.home().join("target"))
+            // The programs are built already.
+            .env("CARGO", programs::on_search_path("true").expect("every system has `true`"));
+        command
     }
 
     /// Runs `cargo xtask testbed` with `arguments`.

@@ -43,6 +43,11 @@ impl Home {
         Self(folder.into())
     }
 
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// What is downloaded, shared by all testbeds.
     pub fn cache(&self) -> PathBuf {
         self.0.join("cache")

@@ -16,6 +16,7 @@ pub mod address;
 pub mod adjustments;
 pub mod backend;
 pub mod control;
+pub mod doctor;
 pub mod home;
 pub mod kafka_tools;
 pub mod ledger;

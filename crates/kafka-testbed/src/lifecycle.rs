@@ -6,6 +6,7 @@ mod down;
 mod purge;
 mod reset;
 mod services;
+mod set_up;
 mod up;
 
 use std::{
@@ -16,24 +17,27 @@ use std::{
     time::Duration,
 };
 
+use self::set_up::{check_machine, setup_of};
 pub use self::{
     collect::{Listed, list},
     down::{DownReport, down, would_end},
     purge::{PurgeReport, purge, would_remove},
     reset::{ResetReport, reset},
     services::{restart, scale, start, stop},
+    set_up::{examine, set_up},
     up::{UpReport, up},
 };
 use crate::{
     address::LoopbackBlock,
     adjustments::Adjustments,
     control::{self, ControlError, Request},
+    doctor::Finding,
     home::{Home, LockError, TestbedFolder},
     ledger::{self, Entry, Ledger, LedgerError},
     plan::{Placement, Plan, plan},
     ports::Holder,
     process::{self, ProcessIdentity},
-    provision::{OwnPrograms, ProvisionError},
+    provision::{Fetching, OwnPrograms, ProvisionError},
     readiness::ReadinessError,
     spec::{self, Spec},
     status::{Endpoints, ServiceState, ServiceStatus, TestbedState, TestbedStatus, timestamp},
@@ -53,6 +57,8 @@ pub struct Workplace {
     pub environment: Vec<(OsString, OsString)>,
     /// Our own programs.
     pub own: OwnPrograms,
+    /// Where set-up may fetch from.
+    pub fetching: Fetching,
     /// Limit for the proof that the testbed is ready.
     pub limit: Duration,
     /// Address of the EXTERNAL listeners that `up` was given; it holds until another is given.
@@ -109,6 +115,9 @@ pub enum Error {
     /// started again.
     #[error("the testbed runs from another specification than this one; these would have to be started again: {}", .0.join(", "))]
     PlanChanged(Vec<String>),
+    /// The machine cannot bear the testbed; each finding is fatal.
+    #[error("this machine cannot run the testbed: {}", .0.iter().map(Finding::line).collect::<Vec<_>>().join("; "))]
+    Unfit(Vec<Finding>),
     /// There is no testbed of this name.
     #[error("there is no testbed `{0}`")]
     Absent(String),
@@ -198,6 +207,7 @@ impl Error {
             Self::NotReady(_) | Self::Supervisor(_) | Self::Service { .. } | Self::Reload { .. } => 15,
             Self::Absent(_) | Self::NotRunning(_) => 19,
             Self::PlanChanged(_) => 16,
+            Self::Unfit(_) => 18,
             _ => 1,
         }
     }
@@ -208,6 +218,7 @@ impl Error {
             Self::PortsTaken(_) => "port-taken",
             Self::Provision(error) if error.is_damage() => "damaged-file",
             Self::Provision(_) => "missing",
+            Self::Unfit(_) => "unfit",
             Self::Lock(LockError::Busy { .. }) => "busy",
             Self::NotReady(_) | Self::Service { .. } => "not-ready",
             Self::Supervisor(_) | Self::Supervised(_) | Self::Control(_) => "supervisor",
@@ -230,6 +241,7 @@ impl Error {
                 "end that process, choose another port in testbed.yaml, or say `up --any-port`".to_owned(),
             ),
             Self::Provision(error) => Some(error.hint()),
+            Self::Unfit(findings) => findings.iter().find_map(|finding| finding.mend.clone()),
             Self::PlanChanged(_) => Some(
                 "`up --restart-changed` starts them again one after the other; or `down`, then `up`".to_owned(),
             ),

@@ -45,7 +45,8 @@ pub(super) enum Doing {
 pub(super) async fn up(common: &Common, arguments: Up) -> Result<(), Failure> {
     let mut place = place(common)?;
     let (spec, text) = read_spec(common)?;
-    place.own = programs::build(&place.search_path).map_err(|error| Failure::named("missing", 12, error))?;
+    place.own = programs::build(&place.search_path, place.fetching.offline)
+        .map_err(|error| Failure::named("missing", 12, error))?;
     place.limit = Duration::from_secs(arguments.limit.timeout);
     place.host = arguments.host;
     place.any_port = arguments.any_port;

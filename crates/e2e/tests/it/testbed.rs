@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod checks;
+mod doctor;
 mod faults;
 mod interrupted;
 mod lifecycle;
+mod provisioning;
 mod two;
 mod versions;
 mod whole;

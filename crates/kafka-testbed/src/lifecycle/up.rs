@@ -30,7 +30,7 @@ use crate::{
     ports,
     process::{ProcessIdentity, TOKEN_VARIABLE},
     progress::Reporter,
-    provision::{self, Setup, Tools, pins},
+    provision::{self, Tools},
     readiness::Proof,
     spec::Spec,
     status::TestbedStatus,
@@ -62,6 +62,7 @@ pub async fn up(
     text: &str,
     reporter: &mut impl Reporter,
 ) -> Result<UpReport, Error> {
+    super::check_machine(place, spec, reporter).await?;
     let folder = place.folder();
     fs::create_dir_all(folder.path()).map_err(io_error("creating", folder.path()))?;
     let lock = folder.lock(&format!("`up`, pid {}", std::process::id()))?;
@@ -204,16 +205,10 @@ fn open_ledger(place: &Workplace, folder: &TestbedFolder) -> Result<Ledger, Erro
     if path.exists() && fs::metadata(&path).is_ok_and(|data| data.len() > 0) {
         return Ok(Ledger::open(&path)?);
     }
-    let cache = place.home.cache();
-    fs::create_dir_all(&cache).map_err(io_error("creating", &cache))?;
-    // Two new testbeds must not choose the same block at the same time.
-    let lock_path = cache.join("blocks.lock");
-    let lock = File::options()
-        .create(true)
-        .append(true)
-        .open(&lock_path)
-        .map_err(io_error("opening", &lock_path))?;
-    lock.lock().map_err(io_error("locking", &lock_path))?;
+    // Two new testbeds must not choose the same block at the same time. A folder can be locked like a file.
+    let testbeds = folder.path().parent().unwrap_or(folder.path());
+    let lock = File::open(testbeds).map_err(io_error("opening", testbeds))?;
+    lock.lock().map_err(io_error("locking", testbeds))?;
     let taken = place.home.taken_blocks()?;
     let block = LoopbackBlock::allot(&place.name, &taken).ok_or(Error::NoBlock)?;
     let mut random = [0_u8; 16];
@@ -251,15 +246,7 @@ async fn provide(
     ledger: &mut Ledger,
     reporter: &mut impl Reporter,
 ) -> Result<Tools, Error> {
-    let setup = Setup {
-        cache: &place.home.cache(),
-        search_path: &place.search_path,
-        environment: place.environment.clone(),
-        kafka: pins::kafka(spec.kafka.version),
-        least_java: spec.kafka.version.least_java(),
-        agent: pins::jmx_agent(),
-        own: place.own.clone(),
-    };
+    let setup = super::setup_of(place, spec, "up");
     Ok(provision::provide(&setup, ledger, reporter).await?)
 }
 

@@ -1,6 +1,7 @@
 //! Programs out of Debian packages: downloaded and unpacked into the cache, never installed.
 
 use std::{
+    ffi::OsString,
     fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -46,6 +47,8 @@ pub enum DebianError {
 pub(super) struct Apt {
     pub(super) apt_get: PathBuf,
     pub(super) dpkg: PathBuf,
+    /// How long an archive may say nothing.
+    pub(super) silence: Duration,
 }
 
 /// Downloads `package` and unpacks it to `folder` (which must not exist yet).
@@ -63,7 +66,21 @@ pub(super) async fn unpack(
         fs::remove_dir_all(&work).map_err(io_error("removing the rest of an interrupted try", &work))?;
     }
     fs::create_dir_all(&work).map_err(io_error("creating", &work))?;
-    if download(package, &work, apt, helpers, &[]).await.is_err() {
+    let outcome = unpack_through(&work, package, folder, apt, helpers).await;
+    // After a failure too: what is left of it takes space, and is of no use.
+    let removed = fs::remove_dir_all(&work);
+    outcome?;
+    removed.map_err(io_error("removing", &work))
+}
+
+async fn unpack_through(
+    work: &Path,
+    package: &str,
+    folder: &Path,
+    apt: &Apt,
+    helpers: &mut Helpers<'_>,
+) -> Result<(), DebianError> {
+    if download(package, work, apt, helpers, &[]).await.is_err() {
         let lists = work.join("lists/partial");
         fs::create_dir_all(&lists).map_err(io_error("creating", &lists))?;
         let cache = work.join("archives/partial");
@@ -72,20 +89,22 @@ pub(super) async fn unpack(
             format!("-oDir::State::Lists={}", work.join("lists").display()),
             format!("-oDir::Cache={}", work.display()),
         ];
-        let arguments = own.iter().map(Into::into).chain(["update".into()]).collect();
+        let arguments =
+            patience(apt).into_iter().chain(own.iter().map(Into::into)).chain(["update".into()]).collect();
         let job = Job {
             what: "reading the lists of Debian packages",
             program: &apt.apt_get,
             arguments,
-            folder: &work,
+            folder: work,
             limit: LIMIT,
+            silence: None,
         };
         // Lists of other archives may fail; whether ours did shows at the download.
         let _ = helpers.run(job, |_| {}).await;
-        download(package, &work, apt, helpers, &own).await?;
+        download(package, work, apt, helpers, &own).await?;
     }
-    let file = fs::read_dir(&work)
-        .map_err(io_error("reading", &work))?
+    let file = fs::read_dir(work)
+        .map_err(io_error("reading", work))?
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
@@ -95,13 +114,13 @@ pub(super) async fn unpack(
         what: "unpacking a Debian package",
         program: &apt.dpkg,
         arguments: vec!["-x".into(), file.into_os_string(), root.clone().into_os_string()],
-        folder: &work,
+        folder: work,
         limit: LIMIT,
+        silence: None,
     };
     helpers.run(job, |_| {}).await?;
     stay_inside(&root, &root).map_err(io_error("mending the links of", &root))?;
-    fs::rename(&root, folder).map_err(io_error("moving into the cache", folder))?;
-    fs::remove_dir_all(&work).map_err(io_error("removing", &work))
+    fs::rename(&root, folder).map_err(io_error("moving into the cache", folder))
 }
 
 async fn download(
@@ -111,11 +130,25 @@ async fn download(
     helpers: &mut Helpers<'_>,
     options: &[String],
 ) -> Result<(), HelperError> {
-    let arguments =
-        options.iter().map(Into::into).chain(["-q".into(), "download".into(), package.into()]).collect();
+    let arguments = patience(apt)
+        .into_iter()
+        .chain(options.iter().map(Into::into))
+        .chain(["-q".into(), "download".into(), package.into()])
+        .collect();
     let what = format!("downloading the Debian package {package}");
-    let job = Job { what: &what, program: &apt.apt_get, arguments, folder: work, limit: LIMIT };
+    let job =
+        Job { what: &what, program: &apt.apt_get, arguments, folder: work, limit: LIMIT, silence: None };
     helpers.run(job, |_| {}).await
+}
+
+/// apt-get's own limits: it would wait longer for an archive that says nothing, and ask it more often.
+fn patience(apt: &Apt) -> Vec<OsString> {
+    let seconds = apt.silence.as_secs().max(1);
+    ["http", "https"]
+        .iter()
+        .map(|kind| format!("-oAcquire::{kind}::Timeout={seconds}").into())
+        .chain(["-oAcquire::Retries=1".into()])
+        .collect()
 }
 
 /// Turns links to absolute paths into links inside the unpacked tree, where their target is there.

@@ -1,4 +1,4 @@
-//! Pinned jars: what a version consists of, to the byte.
+//! Pinned jars and releases: what a version consists of, to the byte.
 
 use crate::spec::KafkaVersion;
 
@@ -21,6 +21,11 @@ impl Pin {
         format!("{}-{}.jar", self.artifact, self.version)
     }
 
+    /// `group:artifact:version`.
+    pub fn coordinate(&self) -> String {
+        format!("{}:{}:{}", self.group, self.artifact, self.version)
+    }
+
     /// Where Maven keeps the jar in a local repository.
     pub fn repository_path(&self) -> String {
         format!("{}/{}/{}/{}", self.group.replace('.', "/"), self.artifact, self.version, self.file_name())
@@ -34,6 +39,67 @@ pub struct PinnedSet {
     pub name: &'static str,
     /// The jars.
     pub jars: Vec<Pin>,
+}
+
+/// A release archive of a project: where it is, what it must be, and which program it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinnedArchive {
+    /// Name of the program and of its folder in the cache.
+    pub program: &'static str,
+    /// Version of the release.
+    pub version: &'static str,
+    /// Architecture as the compiler names it.
+    pub architecture: &'static str,
+    /// Path below the base address of GitHub.
+    pub path: &'static str,
+    /// SHA-256 in lower-case hexadecimal.
+    pub sha256: &'static str,
+}
+
+/// Releases for systems without Debian packages.
+///
+/// Each checksum was compared in at least two independent places that state it:
+///
+/// - Temurin: the image recipes of the project itself (`adoptium/containers`, `17/jre/ubuntu/resolute/Dockerfile`);
+///   the history of Docker's official images (`docker-library/repo-info`, `eclipse-temurin`); and, for both
+///   architectures, the installer of Maestro (`select_temurin_asset`).
+/// - Prometheus: `scripts/fetch-prometheus` of the Ravel PromQL difference tests, which says that it was checked
+///   against the release's `sha256sums.txt`; the release policy check of sith-hub (`EXPECTED_LINUX_AMD64_SHA256`,
+///   x86-64); the provisioning of heuresys-advanced (`provision-prometheus-vm.sh`, aarch64).
+pub const RELEASES: &[PinnedArchive] = &[
+    PinnedArchive {
+        program: "java",
+        version: "17.0.20.1+1",
+        architecture: "x86_64",
+        path: "adoptium/temurin17-binaries/releases/download/jdk-17.0.20.1%2B1/OpenJDK17U-jre_x64_linux_hotspot_17.0.20.1_1.tar.gz",
+        sha256: "0b2b640e3046b64c8ec504de0ab9d91bb5610182bda21fad454681ce54d45a62",
+    },
+    PinnedArchive {
+        program: "java",
+        version: "17.0.20.1+1",
+        architecture: "aarch64",
+        path: "adoptium/temurin17-binaries/releases/download/jdk-17.0.20.1%2B1/OpenJDK17U-jre_aarch64_linux_hotspot_17.0.20.1_1.tar.gz",
+        sha256: "b8efcd5acc9109fe8d35bed132499643048a257b4f6042906ece37d03c839d77",
+    },
+    PinnedArchive {
+        program: "prometheus",
+        version: "3.13.1",
+        architecture: "x86_64",
+        path: "prometheus/prometheus/releases/download/v3.13.1/prometheus-3.13.1.linux-amd64.tar.gz",
+        sha256: "962b812371aff838d152b6ff2d56fdb7a6396f5542f48ebf73421b9721f0d103",
+    },
+    PinnedArchive {
+        program: "prometheus",
+        version: "3.13.1",
+        architecture: "aarch64",
+        path: "prometheus/prometheus/releases/download/v3.13.1/prometheus-3.13.1.linux-arm64.tar.gz",
+        sha256: "fbd8e5e0f6ad2e7d053e717739186caee4fd0cab2cf9335bfc86c292fe2a2bfe",
+    },
+];
+
+/// The pinned release of `program` for `architecture` (as in `std::env::consts::ARCH`).
+pub fn release(program: &str, architecture: &str) -> Option<&'static PinnedArchive> {
+    RELEASES.iter().find(|pin| pin.program == program && pin.architecture == architecture)
 }
 
 /// The JMX exporter agent 0.17.2.
@@ -68,6 +134,17 @@ mod tests {
 
     use super::*;
     use crate::spec::Mode;
+
+    #[test]
+    fn releases_are_whole_and_name_their_version() {
+        for pin in RELEASES {
+            assert_eq!(pin.sha256.len(), 64, "{}", pin.path);
+            assert!(pin.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{}", pin.path);
+            assert!(pin.path.contains(&pin.version.replace('+', "_")), "{}", pin.path);
+            assert_eq!(release(pin.program, pin.architecture), Some(pin));
+        }
+        assert_eq!(release("java", "riscv64"), None);
+    }
 
     #[test]
     fn every_line_of_the_lists_is_a_pin() {
