@@ -47,6 +47,9 @@ pub(super) fn telling(lines: Vec<String>) -> Vec<String> {
     lines.into_iter().skip(from).take(MOST_LINES).collect()
 }
 
+const OTHER_DATA: &str = "its data is of another cluster, or of a Kafka on the other side of the change from ZooKeeper to \
+                          KRaft: `reset` makes it anew";
+
 /// What the log of a service that ended says about the cause, when we know the words.
 pub(super) fn advice(lines: &[String]) -> Option<&'static str> {
     const KNOWN: &[(&str, &str)] = &[
@@ -59,6 +62,9 @@ pub(super) fn advice(lines: &[String]) -> Option<&'static str> {
             "InconsistentClusterIdException",
             "its data is of another cluster than ZooKeeper's: `reset` makes both anew",
         ),
+        // The storage tool without ZooKeeper, a broker with it.
+        ("Invalid cluster.id in", OTHER_DATA),
+        ("Found unexpected version in", OTHER_DATA),
         ("No space left on device", "the disk is full: free some, then `up`"),
         ("BindException", "one of its addresses is taken: `doctor` says by whom"),
         ("address already in use", "one of its addresses is taken: `doctor` says by whom"),
@@ -92,6 +98,12 @@ mod tests {
         assert!(
             advice(&line("java.lang.OutOfMemoryError: Java heap space")).is_some_and(|a| a.contains("heap"))
         );
+        for text in [
+            "java.lang.RuntimeException: Invalid cluster.id in: /d/meta.properties. Expected a, but read b",
+            "java.lang.RuntimeException: Found unexpected version in /d/meta.properties. ZK-based brokers that",
+        ] {
+            assert!(advice(&line(text)).is_some_and(|a| a.contains("`reset`")), "{text}");
+        }
         assert_eq!(advice(&line("INFO all is well")), None);
     }
 }
