@@ -195,7 +195,8 @@ enum Command {
 struct Up {
     #[command(flatten)]
     limit: Limit,
-    /// Address of this machine at which clients reach the brokers; `spec` goes back to the specification's
+    /// Address of this machine at which clients reach the brokers: an IPv4 address, `auto` for the default route's, or
+    /// `spec` to go back to the specification's; it holds until another is given
     #[arg(long, value_name = "ADDRESS", value_parser = host)]
     host: Option<HostChoice>,
     /// Take another port where the wanted one belongs to somebody else
@@ -216,10 +217,11 @@ struct Limit {
 fn host(text: &str) -> Result<HostChoice, String> {
     match text {
         "spec" => Ok(HostChoice::Specification),
+        "auto" => Ok(HostChoice::Found),
         _ => text
             .parse::<Ipv4Addr>()
             .map(HostChoice::Address)
-            .map_err(|_| "expected an IPv4 address".to_owned()),
+            .map_err(|_| "expected an IPv4 address, `auto` or `spec`".to_owned()),
     }
 }
 

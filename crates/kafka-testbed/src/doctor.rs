@@ -17,6 +17,7 @@ use std::{ffi::OsStr, path::Path};
 
 use serde::Serialize;
 
+pub use self::address::{Candidate, candidates};
 use crate::{
     home::Home,
     ledger::{self, Entry},

@@ -152,7 +152,8 @@ fn with_brokers(brokers: Brokers, arguments: &[String], list: &str) -> Vec<Strin
         Brokers::BootstrapServer => {
             let named = ["--bootstrap-server", "--zookeeper", "--broker-list", "--bootstrap-controller"];
             if !named.iter().any(|option| has(option)) {
-                all.extend(["--bootstrap-server".to_owned(), list.to_owned()]);
+                // First: tools with subcommands take it only before them.
+                all.splice(0..0, ["--bootstrap-server".to_owned(), list.to_owned()]);
             }
         }
         Brokers::ProducerProperties => {
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn the_brokers_are_added_unless_named() {
         use Brokers::{BootstrapServer, ProducerProperties};
-        check(BootstrapServer, &["--list"], &["--list", "--bootstrap-server", "b:1"]);
+        check(BootstrapServer, &["--list"], &["--bootstrap-server", "b:1", "--list"]);
         check(BootstrapServer, &["--bootstrap-server", "c:2"], &["--bootstrap-server", "c:2"]);
         check(BootstrapServer, &["--bootstrap-server=c:2"], &["--bootstrap-server=c:2"]);
         check(

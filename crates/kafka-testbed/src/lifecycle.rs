@@ -74,6 +74,8 @@ pub struct Workplace {
 pub enum HostChoice {
     /// Where the specification says.
     Specification,
+    /// At the address of the default route's interface, or the next best of this machine.
+    Found,
     /// At this address of this machine.
     Address(Ipv4Addr),
 }
@@ -118,6 +120,9 @@ pub enum Error {
     /// The machine cannot bear the testbed; each finding is fatal.
     #[error("this machine cannot run the testbed: {}", .0.iter().map(Finding::line).collect::<Vec<_>>().join("; "))]
     Unfit(Vec<Finding>),
+    /// This machine has no address but loopback ones.
+    #[error("this machine has no address that others could reach: only loopback ones")]
+    NoAddress,
     /// There is no testbed of this name.
     #[error("there is no testbed `{0}`")]
     Absent(String),
@@ -228,7 +233,7 @@ impl Error {
             Self::NotRunning(_) => "not-running",
             Self::Ledger(_) => "ledger",
             Self::Io { .. } | Self::Lock(LockError::Io { .. }) => "file-system",
-            Self::NoBlock => "no-addresses",
+            Self::NoBlock | Self::NoAddress => "no-addresses",
             Self::StoredSpec(_) | Self::Plan(_) => "internal-file",
             Self::Survivors(_) => "survivors",
         }

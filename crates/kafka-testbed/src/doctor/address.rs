@@ -1,6 +1,6 @@
 //! Addresses of this machine that the EXTERNAL listeners can have, the default route's first.
 
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::{fmt, fs, net::Ipv4Addr, path::Path};
 
 use if_addrs::IfAddr;
 
@@ -10,22 +10,41 @@ use crate::spec::Spec;
 /// Beginnings of the names of interfaces that lead to containers or virtual machines of this machine only.
 const INNER: &[&str] = &["docker", "br-", "veth", "virbr", "cni", "flannel", "podman", "lxc"];
 
+/// The addresses of this machine at which others could reach it, the best first.
+pub fn candidates() -> Vec<Candidate> {
+    of_this_machine(Path::new("/"))
+}
+
 pub(super) fn examine(root: &Path, spec: &Spec) -> Vec<Finding> {
+    judge(of_this_machine(root), spec.host_address)
+}
+
+fn of_this_machine(root: &Path) -> Vec<Candidate> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let addresses = interfaces.into_iter().filter_map(|interface| match interface.addr {
         IfAddr::V4(address) => Some((interface.name, address.ip)),
         IfAddr::V6(_) => None,
     });
     let routes = fs::read_to_string(root.join("proc/net/route")).unwrap_or_default();
-    judge(candidates(addresses.collect(), default_interface(&routes)), spec.host_address)
+    sorted(addresses.collect(), default_interface(&routes))
 }
 
 /// An address of this machine and its interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Candidate {
-    address: Ipv4Addr,
-    interface: String,
-    is_default: bool,
+pub struct Candidate {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its interface.
+    pub interface: String,
+    /// Whether the default route goes there.
+    pub is_default: bool,
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let route = if self.is_default { ", default route" } else { "" };
+        write!(f, "{} ({}{route})", self.address, self.interface)
+    }
 }
 
 /// The interface of the default route with the lowest metric.
@@ -42,7 +61,7 @@ fn default_interface(routes: &str) -> Option<&str> {
         .map(|(_, interface)| interface)
 }
 
-fn candidates(addresses: Vec<(String, Ipv4Addr)>, default: Option<&str>) -> Vec<Candidate> {
+fn sorted(addresses: Vec<(String, Ipv4Addr)>, default: Option<&str>) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = addresses
         .into_iter()
         .filter(|(_, address)| !address.is_loopback() && !address.is_link_local())
@@ -127,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_default_routes_address_comes_first_and_bridges_last() {
-        let found = candidates(addresses(), default_interface(ROUTES));
+        let found = sorted(addresses(), default_interface(ROUTES));
         let names: Vec<&str> = found.iter().map(|candidate| candidate.interface.as_str()).collect();
         assert_eq!(names, ["eth0", "wlan0", "docker0"]);
         assert!(found[0].is_default);
@@ -136,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_fatal_and_the_own_ones_are_named() {
-        let own = || candidates(addresses(), default_interface(ROUTES));
+        let own = || sorted(addresses(), default_interface(ROUTES));
         let findings = judge(own(), Some(Ipv4Addr::new(192, 0, 2, 6)));
         assert_eq!(findings[0].level, Level::Fatal);
         assert!(findings[0].why.contains("192.0.2.5"), "{}", findings[0].why);

@@ -5,10 +5,11 @@
 
 use std::{
     fs, io,
+    path::Path,
     time::{Duration, Instant},
 };
 
-use compose_model::{MountKind, Service};
+use compose_model::Service;
 
 use super::{
     Error, Held, Workplace, apply, end_living, io_error, living,
@@ -18,7 +19,7 @@ use crate::{
     backend::native,
     control::{self, Request},
     home::TestbedFolder,
-    plan::Plan,
+    ledger::{Entry, Ledger},
     progress::{Event, Reporter},
     spec::Spec,
     status::TestbedStatus,
@@ -63,7 +64,7 @@ pub async fn reset(place: &Workplace, reporter: &mut impl Reporter) -> Result<Re
         end_living(&held.folder, &held.ledger).await?;
     }
     let plan = held.plan(&spec)?;
-    remove_data(&held.folder, &plan)?;
+    remove_data(&held.folder, &held.ledger)?;
     if let Some(runtime) = super::read_runtime(&held.folder) {
         write_files(&mut held, &plan, &runtime.tools, &place.name, &text)?;
     }
@@ -89,7 +90,9 @@ pub(super) async fn run(
     stop(held, "stopping the clients of Kafka", running(native::is_load), false, reporter).await?;
     // Their data goes, so they need not write it out.
     stop(held, "killing Kafka and ZooKeeper", running(native::is_kafka), true, reporter).await?;
-    remove_data(&held.folder, &plan)?;
+    // The supervisor has written into it since.
+    held.ledger = Ledger::open(&held.folder.ledger())?;
+    remove_data(&held.folder, &held.ledger)?;
     let sources = ["kafka-prometheus", "kubernetes-prometheus"];
     apply::switch(place, held, &plan, text).await?;
     for source in sources {
@@ -136,12 +139,17 @@ async fn stop(
     Ok(())
 }
 
-/// Removes what brokers and ZooKeeper have stored. Nobody of them may run.
-pub(super) fn remove_data(folder: &TestbedFolder, plan: &Plan) -> Result<(), Error> {
-    for service in plan.project.services.values().filter(|service| native::is_kafka(service)) {
-        let data = service.volumes.iter().filter(|mount| mount.kind == MountKind::Bind && !mount.read_only);
-        for source in data.filter_map(|mount| mount.source.as_deref()) {
-            let path = folder.path().join(source.strip_prefix("./").unwrap_or(source));
+/// Removes what brokers and ZooKeeper have stored, those of an earlier specification too. Nobody of them may run.
+pub(super) fn remove_data(folder: &TestbedFolder, ledger: &Ledger) -> Result<(), Error> {
+    let is_kafka = |path: &Path| {
+        let name = path.strip_prefix("data").ok().and_then(|below| below.components().next());
+        name.and_then(|name| name.as_os_str().to_str())
+            .is_some_and(|name| name == "zookeeper" || name.starts_with("kafka-broker-"))
+    };
+    for entry in ledger.entries() {
+        let Entry::Tree { path } = entry else { continue };
+        if is_kafka(path) {
+            let path = folder.path().join(path);
             match fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(io_error("removing", &path)(error));

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::TcpListener,
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
@@ -23,6 +23,7 @@ use crate::{
     adjustments::MovedPort,
     backend::native,
     control::{self, Request},
+    doctor::candidates,
     home::TestbedFolder,
     ledger::{Entry, Ledger},
     logs::tail,
@@ -74,6 +75,16 @@ pub async fn up(
         held.adjustments.host = match choice {
             HostChoice::Specification => None,
             HostChoice::Address(address) => Some(address),
+            HostChoice::Found => {
+                let candidates = candidates();
+                let Some(first) = candidates.first() else { return Err(Error::NoAddress) };
+                let all: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+                reporter.note(format!(
+                    "clients reach the brokers at {first}; this machine has {}",
+                    all.join(", ")
+                ));
+                Some(first.address)
+            }
         };
         held.keep_adjustments()?;
     }
@@ -94,7 +105,7 @@ pub async fn up(
     let tools = provide(place, spec, &mut held.ledger, reporter).await?;
     if held.adjustments.resetting {
         reporter.note("an interrupted `reset` is finished: the data of brokers and ZooKeeper goes");
-        reset::remove_data(&folder, &plan)?;
+        reset::remove_data(&folder, &held.ledger)?;
         held.adjustments.resetting = false;
         held.keep_adjustments()?;
     }
@@ -231,6 +242,13 @@ pub(super) fn taken(project: &Project) -> Vec<TakenPort> {
                 // Not ours to have: an address of another machine, or a port below the privileged limit.
                 None => match TcpListener::bind(wanted) {
                     Ok(_) => continue,
+                    Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                        let all: Vec<String> = candidates().iter().map(ToString::to_string).collect();
+                        Err(format!(
+                            "no interface of this machine has this address; it has {}",
+                            all.join(", ")
+                        ))
+                    }
                     Err(error) => Err(error.to_string()),
                 },
             };

@@ -51,12 +51,14 @@ pub(super) struct Apt {
     pub(super) silence: Duration,
 }
 
-/// Downloads `package` and unpacks it to `folder` (which must not exist yet).
+/// Downloads `package` and unpacks it to `folder` (which must not exist yet), with those of `companions` that are to be
+/// had: packages that it uses the files of, but starts without.
 ///
 /// The system's package lists are used where they know the package, else lists of our own beside the cache, so
 /// that neither root nor a change of the system is needed.
 pub(super) async fn unpack(
     package: &str,
+    companions: &[&str],
     folder: &Path,
     apt: &Apt,
     helpers: &mut Helpers<'_>,
@@ -66,7 +68,7 @@ pub(super) async fn unpack(
         fs::remove_dir_all(&work).map_err(io_error("removing the rest of an interrupted try", &work))?;
     }
     fs::create_dir_all(&work).map_err(io_error("creating", &work))?;
-    let outcome = unpack_through(&work, package, folder, apt, helpers).await;
+    let outcome = unpack_through(&work, package, companions, folder, apt, helpers).await;
     // After a failure too: what is left of it takes space, and is of no use.
     let removed = fs::remove_dir_all(&work);
     outcome?;
@@ -76,21 +78,23 @@ pub(super) async fn unpack(
 async fn unpack_through(
     work: &Path,
     package: &str,
+    companions: &[&str],
     folder: &Path,
     apt: &Apt,
     helpers: &mut Helpers<'_>,
 ) -> Result<(), DebianError> {
-    if download(package, work, apt, helpers, &[]).await.is_err() {
-        let lists = work.join("lists/partial");
-        fs::create_dir_all(&lists).map_err(io_error("creating", &lists))?;
+    let mut lists = Vec::new();
+    if download(&[package], work, apt, helpers, &lists).await.is_err() {
+        let partial = work.join("lists/partial");
+        fs::create_dir_all(&partial).map_err(io_error("creating", &partial))?;
         let cache = work.join("archives/partial");
         fs::create_dir_all(&cache).map_err(io_error("creating", &cache))?;
-        let own = [
+        lists = vec![
             format!("-oDir::State::Lists={}", work.join("lists").display()),
             format!("-oDir::Cache={}", work.display()),
         ];
         let arguments =
-            patience(apt).into_iter().chain(own.iter().map(Into::into)).chain(["update".into()]).collect();
+            patience(apt).into_iter().chain(lists.iter().map(Into::into)).chain(["update".into()]).collect();
         let job = Job {
             what: "reading the lists of Debian packages",
             program: &apt.apt_get,
@@ -101,30 +105,39 @@ async fn unpack_through(
         };
         // Lists of other archives may fail; whether ours did shows at the download.
         let _ = helpers.run(job, |_| {}).await;
-        download(package, work, apt, helpers, &own).await?;
+        download(&[package], work, apt, helpers, &lists).await?;
     }
-    let file = fs::read_dir(work)
+    if !companions.is_empty() {
+        // Without them only a page looks poor.
+        let _ = download(companions, work, apt, helpers, &lists).await;
+    }
+    let files: Vec<PathBuf> = fs::read_dir(work)
         .map_err(io_error("reading", work))?
         .flatten()
         .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .ok_or_else(|| DebianError::NoFile(package.to_owned()))?;
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect();
+    if files.is_empty() {
+        return Err(DebianError::NoFile(package.to_owned()));
+    }
     let root = work.join("root");
-    let job = Job {
-        what: "unpacking a Debian package",
-        program: &apt.dpkg,
-        arguments: vec!["-x".into(), file.into_os_string(), root.clone().into_os_string()],
-        folder: work,
-        limit: LIMIT,
-        silence: None,
-    };
-    helpers.run(job, |_| {}).await?;
+    for file in files {
+        let job = Job {
+            what: "unpacking a Debian package",
+            program: &apt.dpkg,
+            arguments: vec!["-x".into(), file.into_os_string(), root.clone().into_os_string()],
+            folder: work,
+            limit: LIMIT,
+            silence: None,
+        };
+        helpers.run(job, |_| {}).await?;
+    }
     stay_inside(&root, &root).map_err(io_error("mending the links of", &root))?;
     fs::rename(&root, folder).map_err(io_error("moving into the cache", folder))
 }
 
 async fn download(
-    package: &str,
+    packages: &[&str],
     work: &Path,
     apt: &Apt,
     helpers: &mut Helpers<'_>,
@@ -133,9 +146,10 @@ async fn download(
     let arguments = patience(apt)
         .into_iter()
         .chain(options.iter().map(Into::into))
-        .chain(["-q".into(), "download".into(), package.into()])
+        .chain(["-q".into(), "download".into()])
+        .chain(packages.iter().map(Into::into))
         .collect();
-    let what = format!("downloading the Debian package {package}");
+    let what = format!("downloading the Debian package {}", packages.join(", "));
     let job =
         Job { what: &what, program: &apt.apt_get, arguments, folder: work, limit: LIMIT, silence: None };
     helpers.run(job, |_| {}).await

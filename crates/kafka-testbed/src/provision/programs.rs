@@ -26,6 +26,8 @@ pub(crate) struct Wanted {
     /// Arguments that print the version.
     pub(crate) version: &'static [&'static str],
     pub(crate) packages: &'static [&'static str],
+    /// Packages that it uses files of.
+    companions: &'static [&'static str],
     /// Where it is below the folder of an unpacked package or archive.
     candidates: &'static [&'static str],
     pub(crate) accepts: fn(&str) -> bool,
@@ -46,6 +48,7 @@ const JAVA_11: Wanted = Wanted {
     name: "java",
     version: &["-version"],
     packages: &["openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless"],
+    companions: &[],
     candidates: &["usr/lib/jvm/java-*/bin/java", "jdk-*/bin/java"],
     accepts: |text| major_version(text).is_some_and(|major| major >= 11),
     least: "11",
@@ -56,6 +59,20 @@ pub(crate) const PROMETHEUS: Wanted = Wanted {
     name: "prometheus",
     version: &["--version"],
     packages: &["prometheus"],
+    // What its pages need in a browser.
+    companions: &[
+        "fonts-glyphicons-halflings",
+        "libjs-bootstrap4",
+        "libjs-d3",
+        "libjs-eonasdan-bootstrap-datetimepicker",
+        "libjs-jquery",
+        "libjs-jquery-hotkeys",
+        "libjs-moment",
+        "libjs-moment-timezone",
+        "libjs-mustache",
+        "libjs-popper.js",
+        "libjs-rickshaw",
+    ],
     candidates: &["usr/bin/prometheus", "prometheus-*/prometheus"],
     // A binary built from the Go module says nothing after "version": then nothing speaks against it.
     accepts: |text| match prometheus_version(text) {
@@ -63,7 +80,7 @@ pub(crate) const PROMETHEUS: Wanted = Wanted {
         None => text.starts_with("prometheus, version"),
     },
     least: "2.42",
-    bytes: 130 << 20,
+    bytes: 140 << 20,
 };
 
 impl Wanted {
@@ -180,7 +197,7 @@ async fn from_package(
     let apt = Apt { apt_get, dpkg, silence: setup.fetching.silence };
     let mut outcome = Err(DebianError::NoFile(wanted.name.to_owned()));
     for package in wanted.packages {
-        outcome = debian::unpack(package, &folder, &apt, helpers).await;
+        outcome = debian::unpack(package, wanted.companions, &folder, &apt, helpers).await;
         if outcome.is_ok() {
             break;
         }
