@@ -226,6 +226,7 @@ impl Error {
             Self::Unfit(_) => "unfit",
             Self::Lock(LockError::Busy { .. }) => "busy",
             Self::NotReady(_) | Self::Service { .. } => "not-ready",
+            Self::Control(ControlError::Refused(_)) => "refused",
             Self::Supervisor(_) | Self::Supervised(_) | Self::Control(_) => "supervisor",
             Self::Reload { .. } => "configuration-refused",
             Self::PlanChanged(_) => "other-specification",
@@ -248,7 +249,7 @@ impl Error {
             Self::Provision(error) => Some(error.hint()),
             Self::Unfit(findings) => findings.iter().find_map(|finding| finding.mend.clone()),
             Self::PlanChanged(_) => Some(
-                "`up --restart-changed` starts them again one after the other; or `down`, then `up`".to_owned(),
+                "`up --restart-changed` starts them again; `down`, then `up`, starts everything again".to_owned(),
             ),
             Self::Absent(_) => Some("`up` makes it; `list` shows those that are there".to_owned()),
             Self::NotRunning(_) => Some("`up` starts it".to_owned()),

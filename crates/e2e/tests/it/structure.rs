@@ -1,6 +1,10 @@
 //! Who may know whom: what a crate does not depend on, however indirectly.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
@@ -45,6 +49,53 @@ fn nothing_depends_on_the_tests_or_the_commands() {
             assert!(!known.contains(other), "{} must not depend on {other}", package.name);
         }
     }
+}
+
+/// A name in docs/troubleshooting.md is one that a program tells and a test of these makes it tell, and the other way.
+#[test]
+fn every_documented_error_is_told_and_produced() {
+    let workspace = e2e::programs::workspace();
+    let read =
+        |path: &Path| fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let documented = names(&read(&workspace.join("docs/troubleshooting.md")), "Name `");
+    let produced: BTreeSet<String> = sources(&workspace.join("crates/e2e/tests"))
+        .iter()
+        .filter(|path| !path.ends_with("structure.rs"))
+        .flat_map(|path| names(&read(path), "error["))
+        .collect();
+    let lifecycle = read(&workspace.join("crates/kafka-testbed/src/lifecycle.rs"));
+    let (_, code) = lifecycle.split_once("pub fn code(&self)").expect("errors have names");
+    let (code, _) = code.split_once("/// What the user can do").expect("then come the hints");
+    let mut told = names(code, "=> \"");
+    for path in sources(&workspace.join("xtask/src")) {
+        let text = read(&path).replace(char::is_whitespace, "");
+        told.extend(names(&text, "Failure::named(\""));
+        told.extend(names(&text, "refused=|message:&str|Failure::named(\""));
+    }
+    // Processes that outlive SIGKILL hang in the kernel: no test can make one.
+    told.remove("survivors");
+    assert_eq!(documented, told, "documented and told");
+    assert_eq!(documented, produced, "documented and produced by a test");
+}
+
+/// Every run of letters and dashes right behind `before`.
+fn names(text: &str, before: &str) -> BTreeSet<String> {
+    let name =
+        |rest: &str| -> String { rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect() };
+    text.split(before).skip(1).map(name).filter(|name| !name.is_empty()).collect()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder can be read").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// Names of all packages that `name` is linked with.

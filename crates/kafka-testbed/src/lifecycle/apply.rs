@@ -167,7 +167,7 @@ pub(super) async fn reload_configuration(plan: &Plan, name: &str) -> Result<(), 
     let failed = |reason: String| Error::Reload { service: name.to_owned(), reason };
     let client = reqwest::Client::builder()
         .no_proxy()
-        .timeout(std::time::Duration::from_secs(30))
+        .timeout(std::time::Duration::from_secs(10))
         .build()
         .map_err(|error| failed(error.to_string()))?;
     let answer = client

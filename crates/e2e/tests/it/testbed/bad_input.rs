@@ -21,7 +21,12 @@ fn a_fault_of_the_specification_is_told_with_its_place() {
     let path = spec.to_str().expect("a path of ours is text");
     let place = format!("{path}:3:3");
     for command in ["plan", "up"] {
-        testbed.command(&[command, "--spec", path]).expect_code(10).expect_words(&[&place, "heep", "`heap`"]);
+        testbed.command(&[command, "--spec", path]).expect_code(10).expect_words(&[
+            "error[bad-specification]",
+            &place,
+            "heep",
+            "`heap`",
+        ]);
     }
     assert!(!testbed.folder().exists(), "a broken specification makes no testbed");
 }
@@ -40,7 +45,7 @@ fn a_taken_port_is_told_with_its_holder_and_an_existing_testbed_is_not_purged_by
     testbed.expect_no_process();
     drop(listener);
 
-    testbed.command(&["purge"]).expect_code(17).expect_words(&["purge --yes"]);
+    testbed.command(&["purge"]).expect_code(17).expect_words(&["error[not-confirmed]", "purge --yes"]);
     assert!(testbed.ledger_path().exists(), "a purge that was not confirmed removed the ledger");
     testbed.command(&["purge", "--yes"]).expect_code(0);
     assert!(!testbed.folder().exists(), "purge leaves the folder");

@@ -72,7 +72,8 @@ fn a_machine_without_the_memory_for_the_heaps_is_told_before_anything_is_made() 
     fs::write(&spec, "kafka: {heap: 100000g}\n").expect("the home can be written");
     let spec = ["--spec", spec.to_str().expect("a path of ours is text")];
     let words = ["of memory are available", "as Java heaps", "hint: "];
-    testbed.command(&[&["up"], &spec[..]].concat()).expect_code(18).expect_words(&words);
+    let unfit = testbed.command(&[&["up"], &spec[..]].concat()).expect_code(18);
+    unfit.expect_words(&words).expect_words(&["error[unfit]"]);
     assert!(!testbed.folder().exists(), "up made something before it looked");
     assert_eq!(findings(&testbed, &spec, 18, "memory")[0]["level"], "fatal");
 }

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
-use e2e::{alone, eventually, http::Page, note, testbed::Testbed};
+use e2e::{alone, eventually, http::Page, note, process::send, testbed::Testbed};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::checks::{LOAD_PORT, MINUTE, by_label, expect_ready, what_was_produced_was_consumed};
@@ -135,7 +136,8 @@ fn single_services_are_stopped_and_started(testbed: &Testbed) {
         assert_eq!(after.service(name).restarts(), 0, "{name}: an asked restart is no healing");
     }
     assert_eq!(before.service("worker-2").pid(), after.service("worker-2").pid());
-    testbed.command(&["restart", "worker-9"]).expect_code(1).expect_words(&["worker-9", "worker-1"]);
+    let refused = testbed.command(&["restart", "worker-9"]).expect_code(1);
+    refused.expect_words(&["error[refused]", "worker-9", "worker-1"]);
     expect_ready(testbed);
 }
 
@@ -156,6 +158,13 @@ fn a_changed_specification_is_taken_over(testbed: &Testbed) {
             Err(format!("{count:?}"))
         }
     });
+
+    // A Prometheus that does not answer has not taken its configuration.
+    send(after.service("kafka-prometheus").pid(), Signal::STOP);
+    testbed.write_spec(&kafka("scrape_interval: 2s"));
+    let refused = testbed.command(&["up"]).expect_code(15);
+    refused.expect_words(&["error[configuration-refused]", "kafka-prometheus"]);
+    send(after.service("kafka-prometheus").pid(), Signal::CONT);
 
     testbed.write_spec(&(kafka("scrape_interval: 2s") + "kafka: {heap: 320m}\n"));
     let refused = testbed.command(&["up"]).expect_code(16);
@@ -282,6 +291,7 @@ fn a_stopped_testbed_is_collected(testbed: &Testbed) {
     testbed.command(&["start"]).expect_code(19).expect_words(&["error[not-running]", "does not run", "up"]);
     let plan = testbed.command(&["purge", "--dry-run", "--format", "json"]).expect_code(0).stdout;
     let plan: Value = serde_json::from_str(&plan).expect("a dry run prints JSON");
+    files_that_somebody_damaged_are_told(testbed);
     testbed.command(&["gc", "--older-than", "1h", "--yes"]).expect_code(0);
     assert!(testbed.ledger_path().exists(), "it was used just now");
     testbed.command(&["gc"]).expect_code(17).expect_words(&["gc --yes"]);
@@ -295,6 +305,46 @@ fn a_stopped_testbed_is_collected(testbed: &Testbed) {
         assert!(!path.exists(), "{} was promised to go", path.display());
     }
     testbed.command(&["reset"]).expect_code(19).expect_words(&["error[no-testbed]", "there is no testbed"]);
+}
+
+/// Each file is put back afterwards.
+fn files_that_somebody_damaged_are_told(testbed: &Testbed) {
+    let cases: &[(&str, &str, &[&str], &str)] = &[
+        ("ledger.jsonl", "{\n{}\n", &["down"], "error[ledger]"),
+        ("spec.yaml", "kafka: {heap: none}\n", &["reset"], "error[internal-file]"),
+        ("adjustments.json", "{", &["reset"], "error[file-system]"),
+    ];
+    for (name, content, command, expected) in cases {
+        let path = testbed.folder().join(name);
+        let sound = fs::read(&path).expect("it is there");
+        fs::write(&path, content).expect("it can be written");
+        testbed.command(command).expect_code(1).expect_words(&[expected, name]);
+        fs::write(&path, sound).expect("it can be written");
+    }
+    let socket = testbed.folder().join("supervisor.sock");
+    fs::create_dir_all(socket.join("in-the-way")).expect("the folder can be written");
+    testbed.command(&["up"]).expect_code(15).expect_words(&["error[supervisor]", "supervisor.sock"]);
+    testbed.expect_no_process();
+    fs::remove_dir_all(&socket).expect("it can be removed");
+}
+
+#[test]
+fn a_machine_without_a_network_has_no_address_for_others() {
+    let testbed = Testbed::new("lonely");
+    let command = std::process::Command::new("unshare")
+        .args(["--map-root-user", "--net", "--"])
+        .arg(e2e::programs::path("xtask"))
+        .args(["testbed", "--home"])
+        .arg(testbed.home())
+        .args(["up", "--host", "auto"])
+        .env("CARGO", "true")
+        .env("CARGO_TARGET_DIR", testbed.home().join("target"))
+        .output()
+        .expect("there is `unshare`");
+    let words = String::from_utf8_lossy(&command.stderr);
+    assert!(words.contains("error[no-addresses]"), "{words}");
+    assert_eq!(command.status.code(), Some(1));
+    fs::remove_dir_all(testbed.home().join("testbeds")).expect("it has only a ledger");
 }
 
 fn disk_bytes(folder: &Path) -> u64 {

@@ -128,6 +128,7 @@ fn offline_without_java_all_that_is_missing_is_told_at_once() {
     let place = Place::new("offline");
     for command in [&["up", "--offline"][..], &["doctor", "--fix", "--offline"]] {
         place.run(command).expect_code(12).expect_words(&[
+            "error[missing]",
             "nothing may be fetched (offline)",
             "java (11 or newer)",
             "49 of 49 jars of kafka-3.3.1",
@@ -198,6 +199,7 @@ fn another_file_than_the_pinned_one_is_not_kept() {
     let mirror = Mirror::start();
     mirror.behave(Behaviour::Damages("zookeeper-3.6.3.jar".to_owned()));
     place.set_up(&mirror).expect_code(13).expect_words(&[
+        "error[damaged-file]",
         "zookeeper-3.6.3.jar is not the pinned file: its SHA-256 is ",
         "hint: name another source with --maven-central",
     ]);
