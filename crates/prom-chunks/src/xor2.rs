@@ -54,13 +54,6 @@ impl<'a> Xor2Samples<'a> {
     pub fn remaining(&self) -> usize {
         (self.count - self.done) as usize
     }
-
-    #[cold]
-    fn failed(&mut self, kind: ChunkErrorKind, state: State<'a>) -> ChunkError {
-        let sample = self.done;
-        self.done = self.count;
-        error_at(kind, sample, &state.reader)
-    }
 }
 
 impl Iterator for Xor2Samples<'_> {
@@ -71,14 +64,21 @@ impl Iterator for Xor2Samples<'_> {
         if self.done >= self.count {
             return None;
         }
-        let mut state = self.state;
-        if let Err(kind) = state.advance(self.done) {
-            return Some(Err(self.failed(kind, state)));
+        let advanced = if self.done >= 2 {
+            self.state.advance(self.done)
+        } else {
+            let (state, advanced) = self.state.advanced_to_first(self.done);
+            self.state = state;
+            advanced
+        };
+        if let Err(kind) = advanced {
+            let sample = self.done;
+            self.done = self.count;
+            return Some(Err(error_at(kind, sample, self.state.reader.bit_position())));
         }
-        self.state = state;
         self.done += 1;
-        let sample = Sample { timestamp_ms: state.timestamp, value_bits: state.value_bits };
-        Some(Ok(StartedSample { sample, start_timestamp_ms: state.starts.current }))
+        let sample = Sample { timestamp_ms: self.state.timestamp, value_bits: self.state.value_bits };
+        Some(Ok(StartedSample { sample, start_timestamp_ms: self.state.starts.current }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -86,31 +86,35 @@ impl Iterator for Xor2Samples<'_> {
     }
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
+    /// Reads the third sample or a later one.
     #[inline(always)]
     fn advance(&mut self, index: u32) -> Result<(), ChunkErrorKind> {
         let previous = self.timestamp;
-        if index >= 2 {
-            self.advance_joint()?;
-        } else {
-            self.advance_to_first(index)?;
-        }
+        self.advance_joint()?;
         self.starts.read(index, previous, self.timestamp, &mut self.reader)
     }
 
     #[inline(never)]
+    fn advanced_to_first(mut self, index: u32) -> (State<'a>, Result<(), ChunkErrorKind>) {
+        let advanced = self.advance_to_first(index);
+        (self, advanced)
+    }
+
     fn advance_to_first(&mut self, index: u32) -> Result<(), ChunkErrorKind> {
+        let previous = self.timestamp;
         if index == 0 {
             self.timestamp = self.reader.read_varint()?;
             self.value_bits = self.reader.read(64)?;
             if self.value_bits != STALE_MARKER_BITS {
                 self.baseline = self.value_bits;
             }
-            return Ok(());
+        } else {
+            self.delta = self.reader.read_uvarint()? as i64;
+            self.timestamp = self.timestamp.wrapping_add(self.delta);
+            self.advance_value()?;
         }
-        self.delta = self.reader.read_uvarint()? as i64;
-        self.timestamp = self.timestamp.wrapping_add(self.delta);
-        self.advance_value()
+        self.starts.read(index, previous, self.timestamp, &mut self.reader)
     }
 
     /// Reads a sample whose control bits speak of timestamp and value.

@@ -37,21 +37,31 @@
 
 mod compression;
 mod fingerprint;
+mod histogram;
 mod limits;
 mod proto;
+#[allow(dead_code, reason = "the groups of an expression are for relabelling")]
+mod re2;
 mod read;
 mod sample;
 mod wire;
 mod write;
 
+pub use prom_chunks;
+
 pub use compression::{CompressionError, Compressor, decompress};
-pub use fingerprint::{Difference, SeriesFingerprint, SeriesSetFingerprint};
+pub use fingerprint::{Difference, SeriesFingerprint, SeriesSetFingerprint, WindowFingerprints};
+pub use histogram::{HistogramDecodeError, decode_histogram, encode_histogram};
 pub use limits::Limits;
+pub use re2::PatternError;
 pub use read::{
-    Label, Matcher, MatcherKind, Query, ReadDecodeError, ReadHistogram, ReadRequest, ReadResponseSeries,
-    ReadResponseView, ReadSeries, ResponseType, decode_samples,
+    Chunk, FrameError, FrameErrorKind, FrameReader, InvalidMatcher, Label, LabelMatchers, Matcher,
+    MatcherKind, Query, ReadDecodeError, ReadHistogram, ReadRequest, ReadRequestError, ReadResponseBuilder,
+    ReadResponseSeries, ReadResponseView, ReadSeries, ReadStream, ReadStreamError, ResponseType,
+    SeriesContent, SeriesDecodeError, SeriesDecodeErrorKind, StreamWriter, StreamedSeries, chunk_histograms,
+    chunk_samples, decode_samples, write_frame,
 };
-pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, TimeRange, TimestampBounds};
+pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, StartedSample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
 pub use write::{
     Entries, Entry, Fault, HistogramView, InvalidLabel, KeepReport, LabelSplicer, LabelView, Labels,

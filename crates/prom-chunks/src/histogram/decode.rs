@@ -142,7 +142,7 @@ impl<'a> HistogramDecoder<'a> {
             Err(kind) => {
                 let sample = self.done;
                 self.done = self.count;
-                return Err(error_at(kind, sample, &self.reader));
+                return Err(error_at(kind, sample, self.reader.bit_position()));
             }
         }
         if self.current.is_stale() {

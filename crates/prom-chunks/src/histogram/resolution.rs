@@ -46,7 +46,7 @@ fn merged<Count: Copy>(
     let mut new_spans: Vec<Span> = Vec::new();
     let mut new_counts: Vec<Count> = Vec::new();
     let mut last: Option<i64> = None;
-    for (index, count) in indices(spans).zip(counts) {
+    for (index, count) in Span::indices(spans).zip(counts) {
         // Bucket n holds (base^(n-1), base^n].
         let target = ((index - 1) >> steps) + 1;
         match (last, new_counts.last_mut()) {
@@ -70,14 +70,19 @@ fn merged<Count: Copy>(
     (new_spans, new_counts)
 }
 
-/// The index of each bucket.
-fn indices(spans: &[Span]) -> impl Iterator<Item = i64> + '_ {
-    let mut next = 0_i64;
-    spans.iter().flat_map(move |span| {
-        let start = next.saturating_add(span.offset.into());
-        next = start.saturating_add(span.length.into());
-        start..next
-    })
+impl Span {
+    /// Walks the index of each bucket of all spans. Bucket n of schema s holds what is in (b^(n-1), b^n], b being
+    /// 2^(2^-s).
+    ///
+    /// Spans say how many buckets they have, and may say anything: zip the walk with the counts.
+    pub fn indices(spans: &[Self]) -> impl Iterator<Item = i64> + '_ {
+        let mut next = 0_i64;
+        spans.iter().flat_map(move |span| {
+            let start = next.saturating_add(span.offset.into());
+            next = start.saturating_add(span.length.into());
+            start..next
+        })
+    }
 }
 
 #[cfg(test)]

@@ -190,6 +190,14 @@ impl Histogram {
         self.sum.to_bits() == STALE_MARKER_BITS
     }
 
+    /// Returns how many buckets it has counts for, on both sides, the zero bucket left out.
+    pub fn bucket_count(&self) -> usize {
+        match &self.counts {
+            BucketCounts::Integer(buckets) => buckets.positive.len() + buckets.negative.len(),
+            BucketCounts::Float(buckets) => buckets.positive.len() + buckets.negative.len(),
+        }
+    }
+
     /// Tells whether the schema is one that exists, reserved ones included.
     pub(crate) fn is_known_schema(schema: i64) -> bool {
         schema == i64::from(Self::CUSTOM_BUCKETS) || (-4..=52).contains(&schema)

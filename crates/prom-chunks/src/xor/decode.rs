@@ -39,13 +39,6 @@ impl<'a> XorSamples<'a> {
     pub fn remaining(&self) -> usize {
         (self.count - self.done) as usize
     }
-
-    #[cold]
-    fn failed(&mut self, kind: ChunkErrorKind, state: State<'a>) -> ChunkError {
-        let sample = self.done;
-        self.done = self.count;
-        error_at(kind, sample, &state.reader)
-    }
 }
 
 impl Iterator for XorSamples<'_> {
@@ -56,14 +49,21 @@ impl Iterator for XorSamples<'_> {
         if self.done >= self.count {
             return None;
         }
-        let mut state = self.state;
-        let advanced = if self.done >= 2 { state.advance() } else { state.advance_to_first(self.done) };
+        // No reference to the state may leave this function, or a loop could not keep it in registers.
+        let advanced = if self.done >= 2 {
+            self.state.advance()
+        } else {
+            let (state, advanced) = self.state.advanced_to_first(self.done);
+            self.state = state;
+            advanced
+        };
         if let Err(kind) = advanced {
-            return Some(Err(self.failed(kind, state)));
+            let sample = self.done;
+            self.done = self.count;
+            return Some(Err(error_at(kind, sample, self.state.reader.bit_position())));
         }
-        self.state = state;
         self.done += 1;
-        Some(Ok(Sample { timestamp_ms: state.timestamp, value_bits: state.value.bits }))
+        Some(Ok(Sample { timestamp_ms: self.state.timestamp, value_bits: self.state.value.bits }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -80,8 +80,7 @@ impl Iterator for XorSamples<'_> {
         let mut state = self.state;
         for done in self.done..self.count {
             if let Err(kind) = state.advance() {
-                self.done = done;
-                return fold(accumulated, Err(self.failed(kind, state)));
+                return fold(accumulated, Err(error_at(kind, done, state.reader.bit_position())));
             }
             let sample = Sample { timestamp_ms: state.timestamp, value_bits: state.value.bits };
             accumulated = fold(accumulated, Ok(sample));
@@ -90,7 +89,7 @@ impl Iterator for XorSamples<'_> {
     }
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
     /// Reads the third sample or a later one.
     #[inline(always)]
     fn advance(&mut self) -> Result<(), ChunkErrorKind> {
@@ -139,6 +138,11 @@ impl State<'_> {
     }
 
     #[inline(never)]
+    fn advanced_to_first(mut self, index: u32) -> (State<'a>, Result<(), ChunkErrorKind>) {
+        let advanced = self.advance_to_first(index);
+        (self, advanced)
+    }
+
     fn advance_to_first(&mut self, index: u32) -> Result<(), ChunkErrorKind> {
         if index == 0 {
             self.timestamp = self.reader.read_varint()?;
@@ -195,13 +199,15 @@ pub(crate) fn start(
 /// Refuses a number of samples that takes more than all the bits.
 pub(crate) fn check_count(count: u16, min_bits: usize, reader: &BitReader<'_>) -> Result<(), ChunkError> {
     if usize::from(count) * min_bits > reader.remaining() {
-        return Err(error_at(ChunkErrorKind::ImpossibleCount { declared: count }, 0, reader));
+        let kind = ChunkErrorKind::ImpossibleCount { declared: count };
+        return Err(error_at(kind, 0, reader.bit_position()));
     }
     Ok(())
 }
 
-pub(crate) fn error_at(kind: ChunkErrorKind, sample: u32, reader: &BitReader<'_>) -> ChunkError {
-    ChunkError { kind, sample, bit: u32::try_from(reader.bit_position()).unwrap_or(u32::MAX) }
+#[cold]
+pub(crate) fn error_at(kind: ChunkErrorKind, sample: u32, bit: usize) -> ChunkError {
+    ChunkError { kind, sample, bit: u32::try_from(bit).unwrap_or(u32::MAX) }
 }
 
 /// The number of samples.
