@@ -96,7 +96,7 @@ impl<'a> State<'a> {
     }
 
     #[inline(never)]
-    fn advanced_to_first(mut self, index: u32) -> (State<'a>, Result<(), ChunkErrorKind>) {
+    fn advanced_to_first(mut self, index: u32) -> (Self, Result<(), ChunkErrorKind>) {
         let advanced = self.advance_to_first(index);
         (self, advanced)
     }
