@@ -7,8 +7,8 @@ use prom_chunks::{
 };
 use thiserror::Error;
 
-use super::{Chunk, Label};
-use crate::{Limits, TimeRange};
+use super::{Chunk, Label, ReadSeries};
+use crate::{HistogramDecodeError, Limits, TimeRange};
 
 /// A series of a streamed answer, its parts put together, undecoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,32 @@ impl StreamedSeries {
                 kind,
             })?;
         }
-        Ok(gathered.merged())
+        Ok(gathered.content.merged())
+    }
+}
+
+impl ReadSeries {
+    /// Decodes the histograms and keeps what is in the range, each timestamp once, as
+    /// [`StreamedSeries::decode`] does: the same for both forms of answer.
+    ///
+    /// # Errors
+    /// A histogram that goes over the limits.
+    pub fn decode(&self, range: TimeRange, limits: &Limits) -> Result<SeriesContent, HistogramDecodeError> {
+        let mut content = SeriesContent::default();
+        let samples = self.samples.iter().filter(|sample| range.contains(sample.timestamp_ms));
+        content.samples.extend(samples.copied().map(StartedSample::from));
+        for histogram in self.histograms.iter().filter(|histogram| range.contains(histogram.timestamp_ms)) {
+            content.histograms.push(histogram.decode(limits)?);
+        }
+        Ok(content.merged())
+    }
+}
+
+impl SeriesContent {
+    fn merged(mut self) -> Self {
+        self.conflicts = merge(&mut self.samples, |sample| sample.sample.timestamp_ms)
+            + merge(&mut self.histograms, |histogram| histogram.timestamp_ms);
+        self
     }
 }
 
@@ -148,13 +173,6 @@ impl Gathered<'_> {
             return Err(SeriesDecodeErrorKind::TooManySamples { limit });
         }
         Ok(())
-    }
-
-    fn merged(mut self) -> SeriesContent {
-        let conflicts = merge(&mut self.content.samples, |sample| sample.sample.timestamp_ms)
-            + merge(&mut self.content.histograms, |histogram| histogram.timestamp_ms);
-        self.content.conflicts = conflicts;
-        self.content
     }
 }
 
@@ -264,6 +282,24 @@ mod tests {
                 prop_assert_eq!(decoded, expected);
             }
         }
+    }
+
+    /// A server that has both forms answers the same with both.
+    #[test]
+    fn both_forms_of_answer_have_the_same_content() {
+        let samples: Vec<_> = [3, 1, 1, 2, 9].map(|time| Sample::new(time, 0.5)).to_vec();
+        let histograms: Vec<_> =
+            [4, 5].map(|timestamp_ms| Histogram { timestamp_ms, ..Histogram::float() }).to_vec();
+        let mut builder = crate::ReadResponseBuilder::new();
+        builder.series([("__name__", "up")], samples.clone(), &histograms).end_result();
+        let read = crate::decode_samples(&builder.finish(), 1, &Limits::default()).unwrap();
+        let mut chunks = chunk_samples(&samples);
+        chunks.extend(chunk_histograms(&histograms).unwrap());
+
+        let (range, limits) = (TimeRange::new(2, 9).unwrap(), Limits::default());
+        let content = read[0][0].decode(range, &limits).unwrap();
+        assert_eq!(content, series(chunks).decode(range, &limits).unwrap());
+        assert_eq!((content.samples.len(), content.histograms.len()), (2, 2));
     }
 
     #[test]
