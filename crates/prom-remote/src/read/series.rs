@@ -31,7 +31,7 @@ pub struct SeriesContent {
     /// The histograms, each timestamp once, rising.
     pub histograms: Vec<Histogram>,
     /// How many samples and histograms were left out because an earlier chunk has another one with the same
-    /// timestamp. Repetitions of the same one are left out too, but not counted.
+    /// timestamp. Repetitions of the same value are left out too, but not counted.
     pub conflicts: usize,
 }
 
@@ -114,10 +114,24 @@ impl ReadSeries {
 
 impl SeriesContent {
     fn merged(mut self) -> Self {
-        self.conflicts = merge(&mut self.samples, |sample| sample.sample.timestamp_ms)
-            + merge(&mut self.histograms, |histogram| histogram.timestamp_ms);
+        let sample_conflicts = merge(
+            &mut self.samples,
+            |sample| sample.sample.timestamp_ms,
+            |one, other| one.sample == other.sample,
+        );
+        let histogram_conflicts =
+            merge(&mut self.histograms, |histogram| histogram.timestamp_ms, has_same_value);
+        self.conflicts = sample_conflicts + histogram_conflicts;
         self
     }
+}
+
+/// The reset hint depends on the place in the chunk, and not every encoding has a start timestamp.
+fn has_same_value(one: &Histogram, other: &Histogram) -> bool {
+    let mut other = other.clone();
+    other.reset_hint = one.reset_hint;
+    other.start_timestamp_ms = one.start_timestamp_ms;
+    *one == other
 }
 
 struct Gathered<'a> {
@@ -178,7 +192,11 @@ impl Gathered<'_> {
 
 /// Sorts by timestamp and leaves each only once, the first as they were gathered; returns how many of those left out
 /// were different.
-fn merge<T: PartialEq>(values: &mut Vec<T>, timestamp: impl Fn(&T) -> i64) -> usize {
+fn merge<T>(
+    values: &mut Vec<T>,
+    timestamp: impl Fn(&T) -> i64,
+    has_same_value: impl Fn(&T, &T) -> bool,
+) -> usize {
     let is_rising = values.windows(2).all(|pair| timestamp(&pair[0]) < timestamp(&pair[1]));
     if is_rising {
         return 0;
@@ -187,7 +205,7 @@ fn merge<T: PartialEq>(values: &mut Vec<T>, timestamp: impl Fn(&T) -> i64) -> us
     let mut conflicts = 0;
     values.dedup_by(|later, earlier| {
         let is_same_time = timestamp(later) == timestamp(earlier);
-        if is_same_time && later != earlier {
+        if is_same_time && !has_same_value(later, earlier) {
             conflicts += 1;
         }
         is_same_time
@@ -275,8 +293,9 @@ mod tests {
             let content = series(chunks).decode(range, &Limits::default()).unwrap();
             prop_assert_eq!(content.histograms.len(), histograms.len());
             for (decoded, mut expected) in content.histograms.into_iter().zip(histograms) {
-                // The first of a chunk is of unknown reset.
-                if decoded.reset_hint == prom_chunks::ResetHint::Unknown {
+                // The first of a chunk is of unknown reset, and where nothing is said the counts speak.
+                let unknown = prom_chunks::ResetHint::Unknown;
+                if decoded.reset_hint == unknown || expected.reset_hint == unknown {
                     expected.reset_hint = decoded.reset_hint;
                 }
                 prop_assert_eq!(decoded, expected);
@@ -288,8 +307,12 @@ mod tests {
     #[test]
     fn both_forms_of_answer_have_the_same_content() {
         let samples: Vec<_> = [3, 1, 1, 2, 9].map(|time| Sample::new(time, 0.5)).to_vec();
-        let histograms: Vec<_> =
-            [4, 5].map(|timestamp_ms| Histogram { timestamp_ms, ..Histogram::float() }).to_vec();
+        let hints = [(4, prom_chunks::ResetHint::Unknown), (5, prom_chunks::ResetHint::NotReset)];
+        let histograms = hints.map(|(timestamp_ms, reset_hint)| Histogram {
+            timestamp_ms,
+            reset_hint,
+            ..Histogram::float()
+        });
         let mut builder = crate::ReadResponseBuilder::new();
         builder.series([("__name__", "up")], samples.clone(), &histograms).end_result();
         let read = crate::decode_samples(&builder.finish(), 1, &Limits::default()).unwrap();
