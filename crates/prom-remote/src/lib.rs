@@ -7,6 +7,10 @@
 //! [`LabelSplicer`] adds a label to every series of a request inside the wire bytes; [`keep_series`] removes
 //! series from it; everything else in the request stays the same byte for byte, NaN payloads and `-0.0` included.
 //!
+//! Remote read goes both ways: [`ReadRequest`] asks, [`ReadStream`] takes a streamed answer in pieces of any size and
+//! [`decode_samples`] one of type SAMPLES; a server compiles [`LabelMatchers`] and answers with [`StreamWriter`] or
+//! [`ReadResponseBuilder`]. Chunks and the value of a native histogram are those of [`prom_chunks`].
+//!
 //! What is refused: no input panics, and every [limit](Limits) is checked before memory is taken.
 //!
 //! Specifications: remote write 1.0 (`docs/specs/prw/remote_write_spec.md` of prometheus/docs) and the remote
