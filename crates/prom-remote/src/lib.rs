@@ -7,6 +7,10 @@
 //! [`LabelSplicer`] adds a label to every series of a request inside the wire bytes; [`keep_series`] removes
 //! series from it; everything else in the request stays the same byte for byte, NaN payloads and `-0.0` included.
 //!
+//! Remote read goes both ways: [`ReadRequest`] asks, [`ReadStream`] takes a streamed answer in pieces of any size and
+//! [`decode_samples`] one of type SAMPLES; a server compiles [`LabelMatchers`] and answers with [`StreamWriter`] or
+//! [`ReadResponseBuilder`]. Chunks and the value of a native histogram are those of [`prom_chunks`].
+//!
 //! What is refused: no input panics, and every [limit](Limits) is checked before memory is taken.
 //!
 //! Specifications: remote write 1.0 (`docs/specs/prw/remote_write_spec.md` of prometheus/docs) and the remote
@@ -37,21 +41,31 @@
 
 mod compression;
 mod fingerprint;
+mod histogram;
 mod limits;
 mod proto;
+#[allow(dead_code, reason = "the groups of an expression are for relabelling")]
+mod re2;
 mod read;
 mod sample;
 mod wire;
 mod write;
 
+pub use prom_chunks;
+
 pub use compression::{CompressionError, Compressor, decompress};
-pub use fingerprint::{Difference, SeriesFingerprint, SeriesSetFingerprint};
+pub use fingerprint::{Difference, SeriesFingerprint, SeriesSetFingerprint, WindowFingerprints};
+pub use histogram::{HistogramDecodeError, decode_histogram, encode_histogram};
 pub use limits::Limits;
+pub use re2::PatternError;
 pub use read::{
-    Label, Matcher, MatcherKind, Query, ReadDecodeError, ReadHistogram, ReadRequest, ReadResponseSeries,
-    ReadResponseView, ReadSeries, ResponseType, decode_samples,
+    Chunk, FrameError, FrameErrorKind, FrameReader, InvalidMatcher, Label, LabelMatchers, Matcher,
+    MatcherKind, Query, ReadDecodeError, ReadHistogram, ReadRequest, ReadRequestError, ReadResponseBuilder,
+    ReadResponseSeries, ReadResponseView, ReadSeries, ReadStream, ReadStreamError, ResponseType,
+    SeriesContent, SeriesDecodeError, SeriesDecodeErrorKind, StreamWriter, StreamedSeries, chunk_histograms,
+    chunk_samples, decode_samples, write_frame,
 };
-pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, TimeRange, TimestampBounds};
+pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, StartedSample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
 pub use write::{
     Entries, Entry, Fault, HistogramView, InvalidLabel, KeepReport, LabelSplicer, LabelView, Labels,

@@ -11,6 +11,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("yaml-source", &["serde", "tokio", "compose-model"]),
     ("compose-model", &["serde", "tokio", "kafka-testbed", "reqwest"]),
+    ("prom-chunks", &["prost", "tokio", "serde"]),
     ("prom-remote", &["tokio", "reqwest", "axum"]),
     ("sample-journal", &["prost", "tokio", "reqwest", "axum", "prom-remote"]),
     ("prom-remote-http", &["sample-journal", "prom-merger"]),

@@ -1,0 +1,7 @@
+//! Chunks of Prometheus itself, and properties of chunks of our own.
+
+mod captured;
+mod corpus;
+mod golden;
+mod hostile;
+mod properties;

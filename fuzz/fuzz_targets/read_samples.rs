@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../targets/read_samples.rs"]
+mod target;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
