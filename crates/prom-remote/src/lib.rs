@@ -39,7 +39,9 @@ mod compression;
 mod fingerprint;
 mod limits;
 mod proto;
+mod re2;
 mod read;
+mod relabel;
 mod sample;
 mod wire;
 mod write;
@@ -47,9 +49,14 @@ mod write;
 pub use compression::{CompressionError, Compressor, decompress};
 pub use fingerprint::{Difference, SeriesFingerprint, SeriesSetFingerprint};
 pub use limits::Limits;
+pub use re2::PatternError;
 pub use read::{
     Label, Matcher, MatcherKind, Query, ReadDecodeError, ReadHistogram, ReadRequest, ReadResponseSeries,
     ReadResponseView, ReadSeries, ResponseType, decode_samples,
+};
+pub use relabel::{
+    LabelNames, RelabelAction, RelabelError, RelabelMemory, RelabelReport, RelabelRequestError, RelabelRule,
+    RelabelRuleError, RelabelRuleErrorKind, Relabeled, RelabeledLabels, Relabeler, UnknownRelabelAction,
 };
 pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
