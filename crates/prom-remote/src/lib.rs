@@ -54,7 +54,7 @@ pub use read::{
 pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
 pub use write::{
-    Entries, Entry, Fault, HistogramView, InvalidLabel, KeepReport, LabelSplicer, LabelView, Labels,
-    MetadataView, MetricType, SeriesVerdict, SeriesView, Severity, SpliceReport, Summary, UnknownFieldView,
-    ValidationReport, WriteRequestBuilder, WriteRequestView, keep_series, validate,
+    Entries, Entry, Fault, HistogramFault, HistogramView, InvalidLabel, KeepReport, LabelEdit, LabelSplicer,
+    LabelView, Labels, MetadataView, MetricType, SeriesVerdict, SeriesView, Severity, SpliceReport, Summary,
+    UnknownFieldView, ValidationReport, WriteRequestBuilder, WriteRequestView, keep_series, validate,
 };

@@ -1,0 +1,172 @@
+//! The way of a request through a forwarder, next to what snappy alone costs in the same run.
+
+#![expect(clippy::print_stdout, reason = "a bench talks to whoever runs it")]
+
+mod payload;
+mod prost_route;
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use prom_remote::{Compressor, LabelSplicer, Limits, WriteRequestView, decompress, validate};
+
+/// One payload in the form in which it comes.
+struct Case {
+    name: &'static str,
+    request: Vec<u8>,
+    block: Vec<u8>,
+}
+
+impl Case {
+    fn new(name: &'static str, request: Vec<u8>) -> Self {
+        let mut block = Vec::new();
+        Compressor::new().compress(&request, &mut block).expect("a small request");
+        Self { name, request, block }
+    }
+}
+
+fn cases() -> [Case; 3] {
+    [
+        Case::new("kafka-like", payload::kafka_like()),
+        Case::new("node-like", payload::node_like()),
+        Case::new("kubernetes-like", payload::kubernetes_like()),
+    ]
+}
+
+/// The least that any forwarder pays: the crate `snap` into buffers that are there.
+struct SnappyLimit {
+    encoder: snap::raw::Encoder,
+    decoded: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+impl SnappyLimit {
+    fn new(request: &[u8]) -> Self {
+        Self {
+            encoder: snap::raw::Encoder::new(),
+            decoded: vec![0; request.len()],
+            compressed: vec![0; snap::raw::max_compress_len(request.len())],
+        }
+    }
+
+    /// Returns the length of the compressed request.
+    fn run(&mut self, block: &[u8]) -> usize {
+        let length = snap::raw::Decoder::new().decompress(block, &mut self.decoded).expect("our own block");
+        self.encoder.compress(&self.decoded[..length], &mut self.compressed).expect("a small request")
+    }
+}
+
+/// The whole way: decompress, validate, splice, compress.
+struct Forwarder {
+    splicer: LabelSplicer,
+    limits: Limits,
+    compressor: Compressor,
+    decoded: Vec<u8>,
+    spliced: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+impl Forwarder {
+    fn new() -> Self {
+        Self {
+            splicer: LabelSplicer::new("source", "kafka").expect("a plain label"),
+            limits: Limits::default(),
+            compressor: Compressor::new(),
+            decoded: Vec::new(),
+            spliced: Vec::new(),
+            compressed: Vec::new(),
+        }
+    }
+
+    /// Returns the length of the compressed request.
+    fn run(&mut self, block: &[u8]) -> usize {
+        decompress(block, &self.limits, &mut self.decoded).expect("our own block");
+        let (validation, _) =
+            self.splicer.splice_valid(&self.decoded, &self.limits, &mut self.spliced).expect("well formed");
+        assert!(validation.verdicts.is_empty());
+        self.compressor.compress(&self.spliced, &mut self.compressed).expect("a small request");
+        self.compressed.len()
+    }
+}
+
+fn benches(criterion: &mut Criterion) {
+    for case in cases() {
+        steps(criterion, &case);
+    }
+    println!("\n{:<24} {:>9} {:>9} {:>7} {:>9} {:>7}", "payload", "limit", "path", "ratio", "prost", "ratio");
+    for case in cases() {
+        ratios(&case);
+    }
+}
+
+fn steps(criterion: &mut Criterion, case: &Case) {
+    let mut group = criterion.benchmark_group(case.name);
+    group.throughput(Throughput::Elements(payload::SERIES as u64));
+    group.sample_size(20);
+    group.warm_up_time(Duration::from_millis(200));
+    group.measurement_time(Duration::from_secs(1));
+    let limits = Limits::default();
+    let splicer = LabelSplicer::new("source", "kafka").expect("a plain label");
+    let (mut limit, mut forwarder) = (SnappyLimit::new(&case.request), Forwarder::new());
+    let mut output = Vec::new();
+    group.bench_function("snappy-limit", |bencher| bencher.iter(|| limit.run(black_box(&case.block))));
+    group.bench_function("splice", |bencher| {
+        bencher.iter(|| splicer.splice(black_box(&case.request), &limits, &mut output).expect("well formed"));
+    });
+    group.bench_function("splice-valid", |bencher| {
+        bencher.iter(|| {
+            splicer.splice_valid(black_box(&case.request), &limits, &mut output).expect("well formed")
+        });
+    });
+    group.bench_function("summary", |bencher| {
+        bencher
+            .iter(|| WriteRequestView::new(black_box(&case.request)).summary(&limits).expect("well formed"));
+    });
+    group.bench_function("validate", |bencher| {
+        bencher.iter(|| validate(black_box(&case.request), &limits).expect("well formed"));
+    });
+    group.bench_function("whole-path", |bencher| bencher.iter(|| forwarder.run(black_box(&case.block))));
+    group.finish();
+}
+
+/// Runs limit, path and prost in turn, so that what else the machine does meets all of them alike.
+fn ratios(case: &Case) {
+    let (mut limit, mut forwarder) = (SnappyLimit::new(&case.request), Forwarder::new());
+    let mut prost = prost_route::Route::new();
+    let mut best = [Duration::MAX; 3];
+    let mut lengths = [0; 3];
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        for _ in 0..8 {
+            (lengths[0], best[0]) = timed(best[0], || limit.run(&case.block));
+            (lengths[1], best[1]) = timed(best[1], || forwarder.run(&case.block));
+        }
+        (lengths[2], best[2]) = timed(best[2], || prost.run(&case.block));
+    }
+    let micros = best.map(|best| best.as_secs_f64() * 1e6);
+    println!(
+        "{:<24} {:>6.0} us {:>6.0} us {:>7.2} {:>6.0} us {:>7.2}   {} bytes, {} compressed, {} of the path ({:+.1} %)",
+        case.name,
+        micros[0],
+        micros[1],
+        micros[1] / micros[0],
+        micros[2],
+        micros[2] / micros[0],
+        case.request.len(),
+        lengths[0],
+        lengths[1],
+        (lengths[1] as f64 / lengths[0] as f64 - 1.0) * 100.0,
+    );
+}
+
+fn timed(best: Duration, work: impl FnOnce() -> usize) -> (usize, Duration) {
+    let start = Instant::now();
+    let length = work();
+    (length, best.min(start.elapsed()))
+}
+
+criterion_group!(splice, benches);
+criterion_main!(splice);
