@@ -252,6 +252,7 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, value, start, end: self.position, base: self.base }))
     }
 
+    #[inline]
     fn read_key(&mut self) -> Result<(u32, u8), DecodeError> {
         let offset = self.base + self.position;
         let key = self.read_varint()?;
@@ -266,15 +267,20 @@ impl<'a> Fields<'a> {
 
     #[inline]
     pub(crate) fn read_varint(&mut self) -> Result<u64, DecodeError> {
-        match self.bytes.get(self.position) {
-            Some(&byte) if byte < 0x80 => {
+        match self.bytes.get(self.position..) {
+            Some([byte @ 0..0x80, ..]) => {
                 self.position += 1;
-                Ok(u64::from(byte))
+                Ok(u64::from(*byte))
+            }
+            Some([low, high @ 0..0x80, ..]) => {
+                self.position += 2;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
             }
             _ => self.read_long_varint(),
         }
     }
 
+    #[cold]
     fn read_long_varint(&mut self) -> Result<u64, DecodeError> {
         let start = self.position;
         let rest = self.bytes.get(start..).unwrap_or_default();

@@ -244,6 +244,8 @@ pub(super) struct Plan {
     pub(super) had_conflict: bool,
     /// No piece changes the bytes of a label.
     pub(super) is_plain: bool,
+    /// All that there is to do: the label of this edit goes before the label of this number.
+    pub(super) insertion: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,6 +263,7 @@ impl Plan {
     pub(super) fn new<'a>(edits: &'a [LabelEdit], names: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut items: Vec<_> =
             names.enumerate().map(|(index, name)| Item::kept(name, false, index)).collect();
+        let count = items.len();
         let had_conflict = apply(edits, &mut items);
         let mut pieces = Vec::new();
         for item in items {
@@ -274,7 +277,18 @@ impl Plan {
             }
         }
         let is_plain = !pieces.iter().any(|piece| matches!(piece, Piece::Renamed { .. }));
-        Self { pieces, had_conflict, is_plain }
+        let insertion = match pieces[..] {
+            [Piece::New(edit)] if count == 0 => Some((0, edit)),
+            [Piece::New(edit), Piece::Kept(Range { start: 0, end })] if end == count => Some((0, edit)),
+            [Piece::Kept(Range { start: 0, end }), Piece::New(edit)] if end == count => Some((end, edit)),
+            [
+                Piece::Kept(Range { start: 0, end: place }),
+                Piece::New(edit),
+                Piece::Kept(Range { start, end }),
+            ] if place == start && end == count => Some((place, edit)),
+            _ => None,
+        };
+        Self { pieces, had_conflict, is_plain, insertion }
     }
 }
 

@@ -130,50 +130,74 @@ impl<'a> SeriesScanner<'a> {
         // The same place in the body and in the series before, always at the beginning of a label.
         let (mut position, mut known_position) = (0, 0);
         let mut index = 0;
-        let mut previous_name: &[u8] = b"";
         let mut is_order_known = true;
         while index < self.labels.len() {
             let same = common_prefix(body.get(position..)?, self.body.get(known_position..)?);
             let same_end = known_position + same;
-            while let Some(label) = self.labels.get_mut(index).filter(|label| label.end <= same_end) {
-                if !is_order_known && previous_name >= label.name {
+            let unchanged_from = index;
+            if position == known_position {
+                while self.labels.get(index).is_some_and(|label| label.end <= same_end) {
+                    index += 1;
+                }
+                known_position =
+                    if index > unchanged_from { self.label_start(index) } else { known_position };
+                position = known_position;
+            } else {
+                let moved = position.wrapping_sub(known_position);
+                while let Some(label) = self.labels.get_mut(index).filter(|label| label.end <= same_end) {
+                    known_position = label.end;
+                    label.end = label.end.wrapping_add(moved);
+                    index += 1;
+                }
+                position = known_position.wrapping_add(moved);
+            }
+            if index > unchanged_from {
+                if !is_order_known && !self.is_in_order(unchanged_from) {
                     return None;
                 }
                 is_order_known = true;
-                previous_name = label.name;
-                let end = label.end - known_position + position;
-                known_position = label.end;
-                label.end = end;
-                position = end;
-                index += 1;
             }
-            let Some(known) = self.labels.get_mut(index) else { break };
+            let Some(known) = self.labels.get(index).copied() else { break };
             let Some((label, length)) = read_label(body.get(position..)?)? else {
                 self.labels.truncate(index);
                 has_same_names = false;
                 break;
             };
-            let has_known_name = label.name == known.name;
+            // Key, length, key, length, name: the same bytes as before.
+            let is_name_within_same = same_end.saturating_sub(known_position) >= 4 + known.name.len()
+                && label.name.len() == known.name.len();
+            let has_known_name = is_name_within_same || label.name == known.name;
+            if let Some(entry) = self.labels.get_mut(index) {
+                *entry = KnownLabel { end: position + length, name: label.name };
+            }
             if !has_known_name {
                 has_same_names = false;
                 if !is_clean(label.name, limits) {
                     return None;
                 }
             }
-            let is_in_order = (is_order_known && has_known_name) || previous_name < label.name;
-            if !is_in_order || !is_clean(label.value, limits) {
+            if !(is_order_known && has_known_name) && !self.is_in_order(index) {
+                return None;
+            }
+            if !is_clean(label.value, limits) {
                 return None;
             }
             is_order_known = has_known_name;
-            previous_name = label.name;
             known_position = known.end;
             position += length;
-            *known = KnownLabel { end: position, name: label.name };
             index += 1;
         }
+        let previous_name = self.labels.last().map_or(&b""[..], |label| label.name);
         has_same_names &= !self.scan_further_labels(body, position, previous_name, limits)?;
         (!self.labels.is_empty() && self.labels.len() <= limits.max_labels_per_series)
             .then_some(has_same_names)
+    }
+
+    /// Whether the name of label `index` is greater than the one before it.
+    fn is_in_order(&self, index: usize) -> bool {
+        let Some(label) = self.labels.get(index) else { return true };
+        let before = index.checked_sub(1).and_then(|before| self.labels.get(before));
+        before.is_none_or(|before| before.name < label.name)
     }
 
     /// Takes in the labels that the series before did not have; tells whether there were any.
@@ -214,6 +238,14 @@ fn read_label(rest: &[u8]) -> Option<Option<(LabelView<'_>, usize)>> {
                 None => LabelView::any_order(Fields::new(message)).ok()?,
             };
             Some(Some((label, 2 + message.len())))
+        }
+        [LABEL_KEY, low, high @ 0..0x80, after @ ..] => {
+            let message = after.get(..usize::from(*low & 0x7f) | usize::from(*high) << 7)?;
+            let label = match LabelView::canonical(message) {
+                Some(label) => label,
+                None => LabelView::any_order(Fields::new(message)).ok()?,
+            };
+            Some(Some((label, 3 + message.len())))
         }
         [LABEL_KEY, ..] => {
             let field = Fields::new(rest).next().ok()??;
@@ -265,15 +297,35 @@ fn scan_any_content(rest: &[u8], mut content: Content) -> Option<Content> {
 /// The form that every encoder writes: the value if it is not 0, then the timestamp.
 #[inline]
 pub(super) fn canonical_sample(message: &[u8]) -> Option<Sample> {
-    let (value_bits, rest) = match message {
-        [0x09, after @ ..] => {
-            let (value, rest) = after.split_first_chunk::<8>()?;
-            (u64::from_le_bytes(*value), rest)
-        }
-        _ => (0, message),
-    };
-    let [0x10, varint @ ..] = rest else { return None };
-    Some(Sample { timestamp_ms: whole_varint(varint)? as i64, value_bits })
+    if let [0x09, v0, v1, v2, v3, v4, v5, v6, v7, 0x10, varint @ ..] = message {
+        let value_bits = u64::from_le_bytes([*v0, *v1, *v2, *v3, *v4, *v5, *v6, *v7]);
+        let timestamp = match message.last_chunk::<8>() {
+            Some(last) if varint.len() <= 8 => varint_at_end(u64::from_le_bytes(*last), varint.len())?,
+            _ => whole_varint(varint)?,
+        };
+        return Some(Sample { timestamp_ms: timestamp as i64, value_bits });
+    }
+    let [0x10, varint @ ..] = message else { return None };
+    Some(Sample { timestamp_ms: whole_varint(varint)? as i64, value_bits: 0 })
+}
+
+/// Reads the number of variable length that takes exactly the last `length` of 8 bytes (little-endian).
+#[inline]
+fn varint_at_end(bytes: u64, length: usize) -> Option<u64> {
+    if length == 0 || length > 8 {
+        return None;
+    }
+    let bytes = bytes >> (64 - 8 * length);
+    let more = 0x8080_8080_8080_8080_u64 >> (64 - 8 * length);
+    let last = 1 << (8 * length - 1);
+    if bytes & more != more & !last {
+        return None;
+    }
+    // Groups of 7 bits, of 14, of 28, of 56.
+    let groups = bytes & 0x7f7f_7f7f_7f7f_7f7f;
+    let groups = (groups & 0x007f_007f_007f_007f) | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
+    let groups = (groups & 0x0000_3fff_0000_3fff) | (groups & 0x3fff_0000_3fff_0000) >> 2;
+    Some((groups & 0x0fff_ffff) | (groups & 0x0fff_ffff_0000_0000) >> 4)
 }
 
 /// A number of at most 63 bits that takes all of the bytes.
@@ -339,7 +391,16 @@ mod tests {
 
     #[test]
     fn whole_varints() {
-        let check = |bytes: &[u8], expected| assert_eq!(whole_varint(bytes), expected, "{bytes:?}");
+        let check = |bytes: &[u8], expected: Option<u64>| {
+            assert_eq!(whole_varint(bytes), expected, "{bytes:?}");
+            if bytes.len() <= 8 {
+                let mut last = [0xab; 8];
+                last[8 - bytes.len()..].copy_from_slice(bytes);
+                assert_eq!(varint_at_end(u64::from_le_bytes(last), bytes.len()), expected, "{bytes:?}");
+            }
+        };
+        let groups = (1..=8).map(|group| group << (7 * (group - 1))).sum();
+        check(&[0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x08], Some(groups));
         check(&[0], Some(0));
         check(&[0x7f], Some(127));
         check(&[0x80, 1], Some(128));

@@ -226,6 +226,18 @@ impl<'a> Run<'a> {
     fn put_planned(&mut self, body: &[u8]) -> Result<(), DecodeError> {
         self.report.series += 1;
         self.report.conflicts += usize::from(self.plan.had_conflict);
+        if let Some((place, edit)) = self.plan.insertion {
+            let (before, after) =
+                body.split_at_checked(self.scanner.label_start(place)).unwrap_or((body, b""));
+            let label = self.splicer.encoded_label(edit);
+            self.output.reserve(body.len() + label.len() + MAX_HEADER);
+            self.output.push(SERIES_KEY);
+            put_varint(self.output, (body.len() + label.len()) as u64);
+            self.output.extend_from_slice(before);
+            self.output.extend_from_slice(label);
+            self.output.extend_from_slice(after);
+            return Ok(());
+        }
         let label_count = self.scanner.label_count();
         let labels_end = self.scanner.label_start(label_count);
         let rest = body.get(labels_end..).unwrap_or_default();
@@ -370,3 +382,6 @@ fn encode_label((name, value): (&[u8], &[u8])) -> Vec<u8> {
 }
 
 const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
+
+/// The key of a series and the longest length.
+const MAX_HEADER: usize = 11;

@@ -174,13 +174,19 @@ impl<'a> LabelView<'a> {
         }
     }
 
-    /// The form that every encoder writes: name, value, each shorter than 128 bytes.
+    /// The form that every encoder writes: name, value; the name shorter than 128 bytes, the value than 16,384.
     #[inline]
     pub(crate) fn canonical(message: &'a [u8]) -> Option<Self> {
         let [0x0a, name_length @ 0..0x80, rest @ ..] = message else { return None };
         let (name, rest) = rest.split_at_checked(usize::from(*name_length))?;
-        let [0x12, value_length @ 0..0x80, value @ ..] = rest else { return None };
-        (value.len() == usize::from(*value_length)).then_some(Self { name, value })
+        let (length, value) = match rest {
+            [0x12, length @ 0..0x80, value @ ..] => (usize::from(*length), value),
+            [0x12, low, high @ 0..0x80, value @ ..] => {
+                (usize::from(*low & 0x7f) | usize::from(*high) << 7, value)
+            }
+            _ => return None,
+        };
+        (value.len() == length).then_some(Self { name, value })
     }
 
     /// Of a field that stands twice the last one counts, as in any protobuf decoder.
