@@ -17,23 +17,28 @@ pub(crate) struct Content {
     pub(crate) exemplars: usize,
     /// Fields of the series that this crate does not know.
     pub(crate) unknown_fields: usize,
-    pub(crate) timestamps: Option<TimestampBounds>,
     pub(crate) in_order: bool,
-    last_sample_ms: Option<i64>,
-    last_histogram_ms: Option<i64>,
+    // Of all samples and histograms; means nothing if there are none.
+    min_ms: i64,
+    max_ms: i64,
+    // Mean nothing if there is none.
+    last_sample_ms: i64,
+    last_histogram_ms: i64,
 }
 
 impl Default for Content {
+    #[inline]
     fn default() -> Self {
         Self {
             samples: 0,
             histograms: 0,
             exemplars: 0,
             unknown_fields: 0,
-            timestamps: None,
             in_order: true,
-            last_sample_ms: None,
-            last_histogram_ms: None,
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
+            last_sample_ms: i64::MIN,
+            last_histogram_ms: i64::MIN,
         }
     }
 }
@@ -41,17 +46,30 @@ impl Default for Content {
 impl Content {
     #[inline]
     pub(crate) fn include_sample(&mut self, timestamp_ms: i64) {
+        self.in_order &= self.samples == 0 || self.last_sample_ms < timestamp_ms;
         self.samples += 1;
-        self.in_order &= self.last_sample_ms.is_none_or(|last| last < timestamp_ms);
-        self.last_sample_ms = Some(timestamp_ms);
-        TimestampBounds::include(&mut self.timestamps, timestamp_ms);
+        self.last_sample_ms = timestamp_ms;
+        self.include_time(timestamp_ms);
     }
 
     pub(crate) fn include_histogram(&mut self, timestamp_ms: i64) {
+        self.in_order &= self.histograms == 0 || self.last_histogram_ms < timestamp_ms;
         self.histograms += 1;
-        self.in_order &= self.last_histogram_ms.is_none_or(|last| last < timestamp_ms);
-        self.last_histogram_ms = Some(timestamp_ms);
-        TimestampBounds::include(&mut self.timestamps, timestamp_ms);
+        self.last_histogram_ms = timestamp_ms;
+        self.include_time(timestamp_ms);
+    }
+
+    #[inline]
+    fn include_time(&mut self, timestamp_ms: i64) {
+        self.min_ms = self.min_ms.min(timestamp_ms);
+        self.max_ms = self.max_ms.max(timestamp_ms);
+    }
+
+    /// The earliest and latest timestamp of all samples and histograms.
+    #[inline]
+    pub(crate) fn timestamps(&self) -> Option<TimestampBounds> {
+        let bounds = TimestampBounds { min_ms: self.min_ms, max_ms: self.max_ms };
+        (self.samples > 0 || self.histograms > 0).then_some(bounds)
     }
 }
 
@@ -61,8 +79,6 @@ impl Content {
 pub(super) struct CleanSeries {
     /// The labels have the same names as those of the series that was scanned before.
     pub(super) has_same_names: bool,
-    pub(super) has_metric_name: bool,
-    pub(super) content: Content,
 }
 
 /// Scans the series of one request, one after the other.
@@ -72,6 +88,7 @@ pub(super) struct SeriesScanner<'a> {
     body: &'a [u8],
     labels: Vec<KnownLabel<'a>>,
     has_metric_name: bool,
+    content: Content,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +114,20 @@ impl<'a> SeriesScanner<'a> {
         scanned
     }
 
+    /// What the last clean series holds besides its labels.
+    #[inline]
+    pub(super) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Whether the last clean series has a label `__name__`.
+    #[inline]
+    pub(super) fn has_metric_name(&self) -> bool {
+        self.has_metric_name
+    }
+
     /// The number of labels of the last clean series.
+    #[inline]
     pub(super) fn label_count(&self) -> usize {
         self.labels.len()
     }
@@ -119,8 +149,9 @@ impl<'a> SeriesScanner<'a> {
         if !has_same_names {
             self.has_metric_name = self.labels.iter().any(|label| label.name == b"__name__");
         }
-        let content = scan_content(body.get(self.label_start(self.labels.len())..)?)?;
-        Some(CleanSeries { has_same_names, has_metric_name: self.has_metric_name, content })
+        let labels_end = self.labels.last()?.end;
+        scan_content(body.get(labels_end..)?, &mut self.content)?;
+        Some(CleanSeries { has_same_names })
     }
 
     /// Brings `self.labels` to those of `body`; tells whether the names stayed the same.
@@ -262,8 +293,8 @@ fn is_clean(text: &[u8], limits: &Limits) -> bool {
 
 /// Walks what stands behind the labels; `None` if a label stands there too, or the bytes are malformed.
 #[inline]
-fn scan_content(rest: &[u8]) -> Option<Content> {
-    let mut content = Content::default();
+fn scan_content(rest: &[u8], content: &mut Content) -> Option<()> {
+    *content = Content::default();
     let mut rest = rest;
     while let [SAMPLE_KEY, length @ 0..0x80, after @ ..] = rest {
         let (message, next) = after.split_at_checked(usize::from(*length))?;
@@ -271,13 +302,11 @@ fn scan_content(rest: &[u8]) -> Option<Content> {
         content.include_sample(sample.timestamp_ms);
         rest = next;
     }
-    if rest.is_empty() {
-        return Some(content);
-    }
-    scan_any_content(rest, content)
+    if rest.is_empty() { Some(()) } else { scan_any_content(rest, content) }
 }
 
-fn scan_any_content(rest: &[u8], mut content: Content) -> Option<Content> {
+#[cold]
+fn scan_any_content(rest: &[u8], content: &mut Content) -> Option<()> {
     let mut fields = Fields::new(rest);
     while let Some(field) = fields.next().ok()? {
         match field.number {
@@ -291,7 +320,7 @@ fn scan_any_content(rest: &[u8], mut content: Content) -> Option<Content> {
             _ => content.unknown_fields += 1,
         }
     }
-    Some(content)
+    Some(())
 }
 
 /// The form that every encoder writes: the value if it is not 0, then the timestamp.

@@ -201,7 +201,7 @@ impl<'a> Run<'a> {
             // Also for a series that is rejected: the next one is compared with it.
             self.make_plan();
         }
-        if validation.judge(series, clean.as_ref(), self.limits)? {
+        if validation.judge(series, clean.map(|_| &self.scanner), self.limits)? {
             return Ok(());
         }
         match clean {

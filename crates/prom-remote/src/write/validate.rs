@@ -2,7 +2,7 @@
 
 use super::{
     fault::{Fault, Severity},
-    scan::{CleanSeries, SeriesScanner},
+    scan::SeriesScanner,
     view::{Entry, METADATA, MetadataView, SERIES, SeriesView, Summary, WriteRequestView},
 };
 use crate::{
@@ -26,7 +26,7 @@ pub fn validate(request: &[u8], limits: &Limits) -> Result<ValidationReport, Dec
         match field.number {
             SERIES => {
                 let clean = field.bytes().ok().and_then(|body| scanner.scan(body, limits));
-                report.judge(&field, clean.as_ref(), limits)?;
+                report.judge(&field, clean.map(|_| &scanner), limits)?;
             }
             METADATA => report.add_metadata(&field)?,
             _ => report.summary.unknown_fields += 1,
@@ -94,13 +94,13 @@ impl ValidationReport {
     pub(super) fn judge(
         &mut self,
         series: &Field<'_>,
-        clean: Option<&CleanSeries>,
+        clean: Option<&SeriesScanner<'_>>,
         limits: &Limits,
     ) -> Result<bool, DecodeError> {
-        if let Some(clean) = clean {
-            self.summary.include_content(&clean.content, series.start, limits)?;
-            let content = &clean.content;
-            if clean.has_metric_name && content.in_order && content.histograms == 0 {
+        if let Some(scanner) = clean {
+            let content = scanner.content();
+            self.summary.include_content(content, series.start, limits)?;
+            if scanner.has_metric_name() && content.in_order && content.histograms == 0 {
                 return Ok(false);
             }
             let view = SeriesView::new(series, self.summary.series - 1)?;

@@ -60,11 +60,10 @@ impl<'a> WriteRequestView<'a> {
             match field.number {
                 SERIES => {
                     let scanned = field.bytes().ok().and_then(|body| scanner.scan(body, limits));
-                    let content = match scanned {
-                        Some(clean) => clean.content,
-                        None => *SeriesView::new(&field, summary.series)?.content(),
-                    };
-                    summary.include_content(&content, field.start, limits)?;
+                    match scanned {
+                        Some(_) => summary.include_content(scanner.content(), field.start, limits)?,
+                        None => summary.include_series(&SeriesView::new(&field, summary.series)?, limits)?,
+                    }
                 }
                 METADATA => {
                     MetadataView::new(&field)?;
@@ -124,7 +123,7 @@ impl Summary {
         self.histograms += content.histograms;
         self.exemplars += content.exemplars;
         self.unknown_fields += content.unknown_fields;
-        TimestampBounds::merge(&mut self.timestamps, content.timestamps);
+        TimestampBounds::merge(&mut self.timestamps, content.timestamps());
         let over_limit = if self.series > limits.max_series {
             DecodeErrorKind::TooManySeries { limit: limits.max_series }
         } else if self.samples + self.histograms > limits.max_samples {

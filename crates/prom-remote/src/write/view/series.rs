@@ -121,7 +121,7 @@ impl<'a> SeriesView<'a> {
 
     /// Returns the earliest and latest timestamp of the samples and histograms; exemplars do not count.
     pub fn timestamps(&self) -> Option<TimestampBounds> {
-        self.content.timestamps
+        self.content.timestamps()
     }
 
     /// Tells whether time goes strictly forward through the samples, and through the histograms.
