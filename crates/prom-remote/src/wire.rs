@@ -252,6 +252,10 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, value, start, end: self.position, base: self.base }))
     }
 
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.position >= self.bytes.len()
+    }
+
     #[inline]
     fn read_key(&mut self) -> Result<(u32, u8), DecodeError> {
         let offset = self.base + self.position;
@@ -356,6 +360,12 @@ pub(crate) fn put_varint(output: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     output.push(number as u8);
+}
+
+/// How many bytes a number of variable length takes in its shortest form.
+#[inline]
+pub(crate) fn varint_length(number: u64) -> usize {
+    (number | 1).ilog2() as usize / 7 + 1
 }
 
 /// Appends a length-delimited field.

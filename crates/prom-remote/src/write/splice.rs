@@ -6,7 +6,7 @@
 
 mod strip;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::{
     edit::{self, InvalidLabel, Item, LabelEdit, Origin, Piece, Plan},
