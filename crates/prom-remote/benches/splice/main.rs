@@ -11,29 +11,45 @@ use std::{
 };
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use prom_remote::{Compressor, LabelSplicer, Limits, WriteRequestView, decompress, validate};
+use payload::Payload;
+use prom_remote::{Compressor, LabelSplicer, Limits, decompress, validate, validate_v2};
+
+#[derive(Clone, Copy)]
+enum Version {
+    V1,
+    V2,
+}
 
 /// One payload in the form in which it comes.
 struct Case {
-    name: &'static str,
+    name: String,
+    version: Version,
     request: Vec<u8>,
     block: Vec<u8>,
 }
 
 impl Case {
-    fn new(name: &'static str, request: Vec<u8>) -> Self {
+    fn new(name: &str, version: Version, request: Vec<u8>) -> Self {
         let mut block = Vec::new();
         Compressor::new().compress(&request, &mut block).expect("a small request");
-        Self { name, request, block }
+        let version_name = match version {
+            Version::V1 => "1.0",
+            Version::V2 => "2.0",
+        };
+        Self { name: format!("{name}-{version_name}"), version, request, block }
     }
 }
 
-fn cases() -> [Case; 3] {
-    [
-        Case::new("kafka-like", payload::kafka_like()),
-        Case::new("node-like", payload::node_like()),
-        Case::new("kubernetes-like", payload::kubernetes_like()),
-    ]
+fn cases() -> Vec<Case> {
+    let payloads = [
+        ("kafka-like", payload::kafka_like()),
+        ("node-like", payload::node_like()),
+        ("kubernetes-like", payload::kubernetes_like()),
+    ];
+    let both = |(name, payload): (&str, Payload)| {
+        [Case::new(name, Version::V1, payload.v1), Case::new(name, Version::V2, payload.v2)]
+    };
+    payloads.into_iter().flat_map(both).collect()
 }
 
 /// The least that any forwarder pays: the crate `snap` into buffers that are there.
@@ -82,9 +98,9 @@ impl Forwarder {
     }
 
     /// Returns the length of the compressed request.
-    fn run(&mut self, block: &[u8]) -> usize {
+    fn run(&mut self, version: Version, block: &[u8]) -> usize {
         self.decompress(block);
-        self.splice();
+        self.splice(version);
         self.compress()
     }
 
@@ -93,9 +109,13 @@ impl Forwarder {
         self.decoded.len()
     }
 
-    fn splice(&mut self) -> usize {
-        let (validation, _) =
-            self.splicer.splice_valid(&self.decoded, &self.limits, &mut self.spliced).expect("well formed");
+    fn splice(&mut self, version: Version) -> usize {
+        let (splicer, decoded, limits) = (&self.splicer, &self.decoded, &self.limits);
+        let (validation, _) = match version {
+            Version::V1 => splicer.splice_valid(decoded, limits, &mut self.spliced),
+            Version::V2 => splicer.splice_valid_v2(decoded, limits, &mut self.spliced),
+        }
+        .expect("well formed");
         assert!(validation.verdicts.is_empty());
         self.spliced.len()
     }
@@ -120,7 +140,7 @@ fn benches(criterion: &mut Criterion) {
 }
 
 fn steps(criterion: &mut Criterion, case: &Case) {
-    let mut group = criterion.benchmark_group(case.name);
+    let mut group = criterion.benchmark_group(case.name.as_str());
     group.throughput(Throughput::Elements(payload::SERIES as u64));
     group.sample_size(20);
     group.warm_up_time(Duration::from_millis(200));
@@ -131,21 +151,26 @@ fn steps(criterion: &mut Criterion, case: &Case) {
     let mut output = Vec::new();
     group.bench_function("snappy-limit", |bencher| bencher.iter(|| limit.run(black_box(&case.block))));
     group.bench_function("splice", |bencher| {
-        bencher.iter(|| splicer.splice(black_box(&case.request), &limits, &mut output).expect("well formed"));
-    });
-    group.bench_function("splice-valid", |bencher| {
-        bencher.iter(|| {
-            splicer.splice_valid(black_box(&case.request), &limits, &mut output).expect("well formed")
+        bencher.iter(|| match case.version {
+            Version::V1 => splicer.splice(black_box(&case.request), &limits, &mut output),
+            Version::V2 => splicer.splice_v2(black_box(&case.request), &limits, &mut output),
         });
     });
-    group.bench_function("summary", |bencher| {
-        bencher
-            .iter(|| WriteRequestView::new(black_box(&case.request)).summary(&limits).expect("well formed"));
+    group.bench_function("splice-valid", |bencher| {
+        bencher.iter(|| match case.version {
+            Version::V1 => splicer.splice_valid(black_box(&case.request), &limits, &mut output),
+            Version::V2 => splicer.splice_valid_v2(black_box(&case.request), &limits, &mut output),
+        });
     });
     group.bench_function("validate", |bencher| {
-        bencher.iter(|| validate(black_box(&case.request), &limits).expect("well formed"));
+        bencher.iter(|| match case.version {
+            Version::V1 => validate(black_box(&case.request), &limits),
+            Version::V2 => validate_v2(black_box(&case.request), &limits),
+        });
     });
-    group.bench_function("whole-path", |bencher| bencher.iter(|| forwarder.run(black_box(&case.block))));
+    group.bench_function("whole-path", |bencher| {
+        bencher.iter(|| forwarder.run(case.version, black_box(&case.block)));
+    });
     group.finish();
 }
 
@@ -159,12 +184,12 @@ fn ratios(case: &Case) {
     while Instant::now() < end {
         for _ in 0..8 {
             (lengths[0], best[0]) = timed(best[0], || limit.run(&case.block));
-            (lengths[1], best[1]) = timed(best[1], || forwarder.run(&case.block));
+            (lengths[1], best[1]) = timed(best[1], || forwarder.run(case.version, &case.block));
             (lengths[3], best[3]) = timed(best[3], || forwarder.decompress(&case.block));
-            (lengths[4], best[4]) = timed(best[4], || forwarder.splice());
+            (lengths[4], best[4]) = timed(best[4], || forwarder.splice(case.version));
             (lengths[5], best[5]) = timed(best[5], || forwarder.compress());
         }
-        (lengths[2], best[2]) = timed(best[2], || prost.run(&case.block));
+        (lengths[2], best[2]) = timed(best[2], || prost.run(case.version, &case.block));
     }
     let micros = best.map(|best| best.as_secs_f64() * 1e6);
     println!(

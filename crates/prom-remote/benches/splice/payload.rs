@@ -1,15 +1,22 @@
 //! Requests as Prometheus sends them from scrapes of real exporters: the families of an exporter one after the other,
-//! 2,000 series of one sample, values that move as such values do.
+//! 2,000 series of one sample, values that move as such values do. In 2.0 each series has its metadata, as Prometheus
+//! sends it.
 
-use prom_remote::{Sample, WriteRequestBuilder};
+use prom_remote::{MetricType, Sample, SampleV2, SeriesV2, WriteRequestBuilder, WriteRequestV2Builder};
 
 pub(crate) const SERIES: usize = 2_000;
 const SCRAPED_AT_MS: i64 = 1_764_000_012_345;
 
 type Labels = Vec<(&'static str, String)>;
 
+/// The same series in both versions of the protocol.
+pub(crate) struct Payload {
+    pub(crate) v1: Vec<u8>,
+    pub(crate) v2: Vec<u8>,
+}
+
 /// The JMX exporter of a Kafka broker behind a relabelling that tells where it runs: 11 labels.
-pub(crate) fn kafka_like() -> Vec<u8> {
+pub(crate) fn kafka_like() -> Payload {
     const FAMILIES: [(&str, Kind); 8] = [
         ("kafka_log_log_size", Kind::Bytes),
         ("kafka_log_log_logendoffset", Kind::Offset),
@@ -40,7 +47,7 @@ pub(crate) fn kafka_like() -> Vec<u8> {
 }
 
 /// The node exporter of a large host: 6 labels.
-pub(crate) fn node_like() -> Vec<u8> {
+pub(crate) fn node_like() -> Payload {
     const FAMILIES: [(&str, Kind, &str, &[&str]); 5] = [
         (
             "node_cpu_seconds_total",
@@ -68,7 +75,7 @@ pub(crate) fn node_like() -> Vec<u8> {
 }
 
 /// The kubelet's cAdvisor under kube-prometheus: 14 labels, some of them long.
-pub(crate) fn kubernetes_like() -> Vec<u8> {
+pub(crate) fn kubernetes_like() -> Payload {
     const FAMILIES: [(&str, Kind); 10] = [
         ("container_cpu_usage_seconds_total", Kind::Seconds),
         ("container_cpu_system_seconds_total", Kind::Seconds),
@@ -127,15 +134,23 @@ pub(crate) fn kubernetes_like() -> Vec<u8> {
     })
 }
 
-fn build(families: usize, series: impl Fn(usize, usize) -> (Labels, Kind)) -> Vec<u8> {
-    let mut builder = WriteRequestBuilder::new();
+fn build(families: usize, series: impl Fn(usize, usize) -> (Labels, Kind)) -> Payload {
+    let (mut v1, mut v2) = (WriteRequestBuilder::new(), WriteRequestV2Builder::new());
     let mut numbers = Numbers::new(1);
     let in_family = SERIES / families;
     for index in 0..SERIES {
         let (labels, kind) = series(index / in_family, index % in_family);
-        builder.series(labels, [Sample::new(SCRAPED_AT_MS, kind.value(&mut numbers))]);
+        let sample = Sample::new(SCRAPED_AT_MS, kind.value(&mut numbers));
+        let help = format!("What is measured under the name {}.", labels[0].1);
+        v2.full_series(&SeriesV2 {
+            labels: labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
+            samples: vec![SampleV2 { sample, start_timestamp_ms: 0 }],
+            metadata: Some((kind.metric_type(), help.as_bytes(), b"")),
+            ..SeriesV2::default()
+        });
+        v1.series(labels, [sample]);
     }
-    builder.finish()
+    Payload { v1: v1.finish(), v2: v2.finish() }
 }
 
 /// What a metric measures, and so what its values look like.
@@ -150,6 +165,13 @@ enum Kind {
 }
 
 impl Kind {
+    fn metric_type(self) -> MetricType {
+        match self {
+            Self::Offset | Self::Seconds => MetricType::Counter,
+            Self::Bytes | Self::Small | Self::Flag | Self::Lag => MetricType::Gauge,
+        }
+    }
+
     fn value(self, numbers: &mut Numbers) -> f64 {
         let number = numbers.next();
         match self {
