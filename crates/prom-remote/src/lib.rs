@@ -61,7 +61,9 @@ pub use relabel::{
 pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
 pub use write::{
-    Entries, Entry, Fault, HistogramView, InvalidLabel, KeepReport, LabelSplicer, LabelView, Labels,
-    MetadataView, MetricType, SeriesVerdict, SeriesView, Severity, SpliceReport, Summary, UnknownFieldView,
-    ValidationReport, WriteRequestBuilder, WriteRequestView, keep_series, validate,
+    Entries, EntriesV2, Entry, EntryV2, ExemplarV2View, Fault, HistogramFault, HistogramView, InvalidLabel,
+    KeepReport, LabelEdit, LabelRef, LabelSplicer, LabelView, Labels, MetadataV2View, MetadataView,
+    MetricType, SampleV2, SeriesV2, SeriesV2View, SeriesVerdict, SeriesView, Severity, SpliceReport, Summary,
+    SymbolTable, UnknownFieldView, ValidationReport, WriteRequestBuilder, WriteRequestV2Builder,
+    WriteRequestV2View, WriteRequestView, keep_series, keep_series_v2, validate, validate_v2,
 };

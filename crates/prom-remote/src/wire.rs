@@ -53,6 +53,15 @@ pub enum DecodeErrorKind {
         /// The limit.
         limit: usize,
     },
+    /// More symbols than [`Limits::max_symbols`](crate::Limits::max_symbols).
+    #[error("more symbols than the limit of {limit}")]
+    TooManySymbols {
+        /// The limit.
+        limit: usize,
+    },
+    /// The label references of a 2.0 series are not pairs, or point outside of the symbols.
+    #[error("label references are not pairs of symbols")]
+    BadLabelRefs,
     /// More samples than [`Limits::max_samples`](crate::Limits::max_samples).
     #[error("more samples than the limit of {limit}")]
     TooManySamples {
@@ -151,27 +160,43 @@ impl<'a> Field<'a> {
 
     /// Checks a repeated number of 64 fixed bits, packed or not.
     pub(crate) fn check_repeated_fixed64(&self) -> Result<(), DecodeError> {
+        self.for_each_fixed64(|_| ())
+    }
+
+    /// Visits the elements of a repeated number of 64 fixed bits, packed or not.
+    pub(crate) fn for_each_fixed64(&self, mut visit: impl FnMut(u64)) -> Result<(), DecodeError> {
         match self.value {
-            Value::Fixed64(_) => Ok(()),
-            Value::Bytes(bytes) if bytes.len() % 8 == 0 => Ok(()),
-            Value::Bytes(_) => Err(DecodeError::new(DecodeErrorKind::Truncated, self.base + self.end)),
-            _ => Err(self.wrong_wire_type()),
+            Value::Fixed64(bits) => visit(bits),
+            Value::Bytes(bytes) => {
+                let (elements, rest) = bytes.as_chunks::<8>();
+                if !rest.is_empty() {
+                    return Err(DecodeError::new(DecodeErrorKind::Truncated, self.base + self.end));
+                }
+                elements.iter().for_each(|bits| visit(u64::from_le_bytes(*bits)));
+            }
+            _ => return Err(self.wrong_wire_type()),
         }
+        Ok(())
     }
 
     /// Checks a repeated number of variable length, packed or not.
     pub(crate) fn check_repeated_varint(&self) -> Result<(), DecodeError> {
+        self.for_each_varint(|_| ())
+    }
+
+    /// Visits the elements of a repeated number of variable length, packed or not.
+    pub(crate) fn for_each_varint(&self, mut visit: impl FnMut(u64)) -> Result<(), DecodeError> {
         match self.value {
-            Value::Varint(_) => Ok(()),
+            Value::Varint(number) => visit(number),
             Value::Bytes(bytes) => {
                 let mut packed = Fields::at(bytes, self.content_offset(bytes));
                 while packed.position < bytes.len() {
-                    packed.read_varint()?;
+                    visit(packed.read_varint()?);
                 }
-                Ok(())
             }
-            _ => Err(self.wrong_wire_type()),
+            _ => return Err(self.wrong_wire_type()),
         }
+        Ok(())
     }
 
     fn wrong_wire_type(&self) -> DecodeError {
@@ -227,17 +252,11 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, value, start, end: self.position, base: self.base }))
     }
 
-    /// Moves past bytes that are known to be whole fields.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.position >= self.bytes.len()
+    }
+
     #[inline]
-    pub(crate) fn skip(&mut self, length: usize) {
-        self.position += length;
-    }
-
-    /// Where the next field starts, from the start of the message.
-    pub(crate) fn position(&self) -> usize {
-        self.position
-    }
-
     fn read_key(&mut self) -> Result<(u32, u8), DecodeError> {
         let offset = self.base + self.position;
         let key = self.read_varint()?;
@@ -251,16 +270,21 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn read_varint(&mut self) -> Result<u64, DecodeError> {
-        match self.bytes.get(self.position) {
-            Some(&byte) if byte < 0x80 => {
+    pub(crate) fn read_varint(&mut self) -> Result<u64, DecodeError> {
+        match self.bytes.get(self.position..) {
+            Some([byte @ 0..0x80, ..]) => {
                 self.position += 1;
-                Ok(u64::from(byte))
+                Ok(u64::from(*byte))
+            }
+            Some([low, high @ 0..0x80, ..]) => {
+                self.position += 2;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
             }
             _ => self.read_long_varint(),
         }
     }
 
+    #[cold]
     fn read_long_varint(&mut self) -> Result<u64, DecodeError> {
         let start = self.position;
         let rest = self.bytes.get(start..).unwrap_or_default();
@@ -336,6 +360,12 @@ pub(crate) fn put_varint(output: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     output.push(number as u8);
+}
+
+/// How many bytes a number of variable length takes in its shortest form.
+#[inline]
+pub(crate) fn varint_length(number: u64) -> usize {
+    (number | 1).ilog2() as usize / 7 + 1
 }
 
 /// Appends a length-delimited field.

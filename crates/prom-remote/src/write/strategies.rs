@@ -86,7 +86,10 @@ pub(crate) fn wild_request() -> impl Strategy<Value = Vec<u8>> {
 
 /// A canonical or wild request with some bytes changed, cut off or repeated.
 pub(crate) fn damaged_request() -> impl Strategy<Value = Vec<u8>> {
-    let whole = prop_oneof![canonical_request(), wild_request()];
+    damage(prop_oneof![canonical_request(), wild_request()])
+}
+
+pub(crate) fn damage(whole: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     (whole, vec((any::<Index>(), any::<u8>()), 0..4), any::<Index>(), any::<bool>()).prop_map(
         |(mut bytes, changes, cut, is_cut)| {
             for (place, byte) in changes {
@@ -231,7 +234,7 @@ fn wild_label() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Field numbers above all known ones.
-fn unknown_field() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn unknown_field() -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![20_u64..40, Just(536_870_911)];
     (number, 0..5_u8, any::<u64>(), vec(any::<u8>(), 0..5)).prop_map(|(number, kind, bits, bytes)| {
         let mut field = Vec::new();
@@ -254,7 +257,7 @@ fn unknown_field() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A length-delimited field; `long` writes key and length with more bytes than they need.
-fn delimited(number: u8, content: &[u8], long: bool) -> Vec<u8> {
+pub(crate) fn delimited(number: u8, content: &[u8], long: bool) -> Vec<u8> {
     let mut field = Vec::new();
     if long {
         field.extend_from_slice(&[number << 3 | 0x82, 0]);

@@ -1,0 +1,442 @@
+//! The fast walk over a series as real senders write it: labels first, sorted, clean; then the rest.
+//!
+//! Consecutive series of a request share most of their labels. What has the same bytes as in the series before is
+//! neither parsed nor judged again: it is found by comparing bytes, and what was known of it holds again.
+
+use super::{
+    judge::is_utf8,
+    view::{EXEMPLARS, HISTOGRAMS, HistogramView, LABELS, LabelView, SAMPLES, check_exemplar, sample},
+};
+use crate::{Limits, Sample, TimestampBounds, wire::Fields};
+
+/// What a series holds besides its labels, counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Content {
+    pub(crate) samples: usize,
+    pub(crate) histograms: usize,
+    pub(crate) exemplars: usize,
+    /// Fields of the series that this crate does not know.
+    pub(crate) unknown_fields: usize,
+    pub(crate) in_order: bool,
+    // Of all samples and histograms; means nothing if there are none.
+    min_ms: i64,
+    max_ms: i64,
+    // Mean nothing if there is none.
+    last_sample_ms: i64,
+    last_histogram_ms: i64,
+}
+
+impl Default for Content {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            samples: 0,
+            histograms: 0,
+            exemplars: 0,
+            unknown_fields: 0,
+            in_order: true,
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
+            last_sample_ms: i64::MIN,
+            last_histogram_ms: i64::MIN,
+        }
+    }
+}
+
+impl Content {
+    #[inline]
+    pub(crate) fn include_sample(&mut self, timestamp_ms: i64) {
+        self.in_order &= self.samples == 0 || self.last_sample_ms < timestamp_ms;
+        self.samples += 1;
+        self.last_sample_ms = timestamp_ms;
+        self.include_time(timestamp_ms);
+    }
+
+    pub(crate) fn include_histogram(&mut self, timestamp_ms: i64) {
+        self.in_order &= self.histograms == 0 || self.last_histogram_ms < timestamp_ms;
+        self.histograms += 1;
+        self.last_histogram_ms = timestamp_ms;
+        self.include_time(timestamp_ms);
+    }
+
+    #[inline]
+    fn include_time(&mut self, timestamp_ms: i64) {
+        self.min_ms = self.min_ms.min(timestamp_ms);
+        self.max_ms = self.max_ms.max(timestamp_ms);
+    }
+
+    /// The earliest and latest timestamp of all samples and histograms.
+    #[inline]
+    pub(crate) fn timestamps(&self) -> Option<TimestampBounds> {
+        let bounds = TimestampBounds { min_ms: self.min_ms, max_ms: self.max_ms };
+        (self.samples > 0 || self.histograms > 0).then_some(bounds)
+    }
+}
+
+/// A series whose labels are clean: together at its beginning, strictly ascending by name, names and values not
+/// empty, UTF-8 and within the limits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CleanSeries {
+    /// The labels have the same names as those of the series that was scanned before.
+    pub(super) has_same_names: bool,
+}
+
+/// Scans the series of one request, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct SeriesScanner<'a> {
+    /// The series before.
+    body: &'a [u8],
+    labels: Vec<KnownLabel<'a>>,
+    has_metric_name: bool,
+    content: Content,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct KnownLabel<'a> {
+    /// Where its field ends in the body.
+    end: usize,
+    name: &'a [u8],
+}
+
+impl<'a> SeriesScanner<'a> {
+    /// Scans the body of a `TimeSeries`; `None` if the series is not clean or not well formed, which the slow way
+    /// must then tell.
+    #[inline]
+    pub(super) fn scan(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
+        let scanned = self.scan_known(body, limits);
+        match scanned {
+            Some(_) => self.body = body,
+            None => {
+                self.body = b"";
+                self.labels.clear();
+            }
+        }
+        scanned
+    }
+
+    /// What the last clean series holds besides its labels.
+    #[inline]
+    pub(super) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Whether the last clean series has a label `__name__`.
+    #[inline]
+    pub(super) fn has_metric_name(&self) -> bool {
+        self.has_metric_name
+    }
+
+    /// The number of labels of the last clean series.
+    #[inline]
+    pub(super) fn label_count(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The names of the labels of the last clean series.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+        self.labels.iter().map(|label| label.name)
+    }
+
+    /// Where label `index` of the last clean series begins in the body; for the number of labels, where they end.
+    #[inline]
+    pub(super) fn label_start(&self, index: usize) -> usize {
+        index.checked_sub(1).and_then(|before| self.labels.get(before)).map_or(0, |label| label.end)
+    }
+
+    #[inline]
+    fn scan_known(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
+        let has_same_names = self.scan_labels(body, limits)?;
+        if !has_same_names {
+            self.has_metric_name = self.labels.iter().any(|label| label.name == b"__name__");
+        }
+        let labels_end = self.labels.last()?.end;
+        scan_content(body.get(labels_end..)?, &mut self.content)?;
+        Some(CleanSeries { has_same_names })
+    }
+
+    /// Brings `self.labels` to those of `body`; tells whether the names stayed the same.
+    #[inline]
+    fn scan_labels(&mut self, body: &'a [u8], limits: &Limits) -> Option<bool> {
+        let mut has_same_names = !self.labels.is_empty();
+        // The same place in the body and in the series before, always at the beginning of a label.
+        let (mut position, mut known_position) = (0, 0);
+        let mut index = 0;
+        let mut is_order_known = true;
+        while index < self.labels.len() {
+            let same = common_prefix(body.get(position..)?, self.body.get(known_position..)?);
+            let same_end = known_position + same;
+            let unchanged_from = index;
+            if position == known_position {
+                while self.labels.get(index).is_some_and(|label| label.end <= same_end) {
+                    index += 1;
+                }
+                known_position =
+                    if index > unchanged_from { self.label_start(index) } else { known_position };
+                position = known_position;
+            } else {
+                let moved = position.wrapping_sub(known_position);
+                while let Some(label) = self.labels.get_mut(index).filter(|label| label.end <= same_end) {
+                    known_position = label.end;
+                    label.end = label.end.wrapping_add(moved);
+                    index += 1;
+                }
+                position = known_position.wrapping_add(moved);
+            }
+            if index > unchanged_from {
+                if !is_order_known && !self.is_in_order(unchanged_from) {
+                    return None;
+                }
+                is_order_known = true;
+            }
+            let Some(known) = self.labels.get(index).copied() else { break };
+            let Some((label, length)) = read_label(body.get(position..)?)? else {
+                self.labels.truncate(index);
+                has_same_names = false;
+                break;
+            };
+            // Key, length, key, length, name: the same bytes as before.
+            let is_name_within_same = same_end.saturating_sub(known_position) >= 4 + known.name.len()
+                && label.name.len() == known.name.len();
+            let has_known_name = is_name_within_same || label.name == known.name;
+            if let Some(entry) = self.labels.get_mut(index) {
+                *entry = KnownLabel { end: position + length, name: label.name };
+            }
+            if !has_known_name {
+                has_same_names = false;
+                if !is_clean(label.name, limits) {
+                    return None;
+                }
+            }
+            if !(is_order_known && has_known_name) && !self.is_in_order(index) {
+                return None;
+            }
+            if !is_clean(label.value, limits) {
+                return None;
+            }
+            is_order_known = has_known_name;
+            known_position = known.end;
+            position += length;
+            index += 1;
+        }
+        let previous_name = self.labels.last().map_or(&b""[..], |label| label.name);
+        has_same_names &= !self.scan_further_labels(body, position, previous_name, limits)?;
+        (!self.labels.is_empty() && self.labels.len() <= limits.max_labels_per_series)
+            .then_some(has_same_names)
+    }
+
+    /// Whether the name of label `index` is greater than the one before it.
+    fn is_in_order(&self, index: usize) -> bool {
+        let Some(label) = self.labels.get(index) else { return true };
+        let before = index.checked_sub(1).and_then(|before| self.labels.get(before));
+        before.is_none_or(|before| before.name < label.name)
+    }
+
+    /// Takes in the labels that the series before did not have; tells whether there were any.
+    fn scan_further_labels(
+        &mut self,
+        body: &'a [u8],
+        mut position: usize,
+        mut previous_name: &'a [u8],
+        limits: &Limits,
+    ) -> Option<bool> {
+        let mut found = false;
+        while let Some((label, length)) = read_label(body.get(position..)?)? {
+            if previous_name >= label.name || !is_clean(label.name, limits) || !is_clean(label.value, limits)
+            {
+                return None;
+            }
+            if self.labels.len() >= limits.max_labels_per_series {
+                return None;
+            }
+            previous_name = label.name;
+            position += length;
+            self.labels.push(KnownLabel { end: position, name: label.name });
+            found = true;
+        }
+        Some(found)
+    }
+}
+
+/// Reads the label that the bytes begin with, and the length of its field. `Some(None)`: they begin with something
+/// else.
+#[inline]
+fn read_label(rest: &[u8]) -> Option<Option<(LabelView<'_>, usize)>> {
+    match rest {
+        [LABEL_KEY, length @ 0..0x80, after @ ..] => {
+            let message = after.get(..usize::from(*length))?;
+            let label = match LabelView::canonical(message) {
+                Some(label) => label,
+                None => LabelView::any_order(Fields::new(message)).ok()?,
+            };
+            Some(Some((label, 2 + message.len())))
+        }
+        [LABEL_KEY, low, high @ 0..0x80, after @ ..] => {
+            let message = after.get(..usize::from(*low & 0x7f) | usize::from(*high) << 7)?;
+            let label = match LabelView::canonical(message) {
+                Some(label) => label,
+                None => LabelView::any_order(Fields::new(message)).ok()?,
+            };
+            Some(Some((label, 3 + message.len())))
+        }
+        [LABEL_KEY, ..] => {
+            let field = Fields::new(rest).next().ok()??;
+            Some(Some((LabelView::new(&field).ok()?, field.end)))
+        }
+        _ => Some(None),
+    }
+}
+
+#[inline]
+fn is_clean(text: &[u8], limits: &Limits) -> bool {
+    !text.is_empty() && text.len() <= limits.max_label_bytes && is_utf8(text)
+}
+
+/// Walks what stands behind the labels; `None` if a label stands there too, or the bytes are malformed.
+#[inline]
+fn scan_content(rest: &[u8], content: &mut Content) -> Option<()> {
+    *content = Content::default();
+    let mut rest = rest;
+    while let [SAMPLE_KEY, length @ 0..0x80, after @ ..] = rest {
+        let (message, next) = after.split_at_checked(usize::from(*length))?;
+        let Some(sample) = canonical_sample(message) else { break };
+        content.include_sample(sample.timestamp_ms);
+        rest = next;
+    }
+    if rest.is_empty() { Some(()) } else { scan_any_content(rest, content) }
+}
+
+#[cold]
+fn scan_any_content(rest: &[u8], content: &mut Content) -> Option<()> {
+    let mut fields = Fields::new(rest);
+    while let Some(field) = fields.next().ok()? {
+        match field.number {
+            LABELS => return None,
+            SAMPLES => content.include_sample(sample(&field).ok()?.timestamp_ms),
+            EXEMPLARS => {
+                check_exemplar(&field).ok()?;
+                content.exemplars += 1;
+            }
+            HISTOGRAMS => content.include_histogram(HistogramView::new(&field).ok()?.timestamp_ms),
+            _ => content.unknown_fields += 1,
+        }
+    }
+    Some(())
+}
+
+/// The form that every encoder writes: the value if it is not 0, then the timestamp.
+#[inline]
+pub(super) fn canonical_sample(message: &[u8]) -> Option<Sample> {
+    if let [0x09, v0, v1, v2, v3, v4, v5, v6, v7, 0x10, varint @ ..] = message {
+        let value_bits = u64::from_le_bytes([*v0, *v1, *v2, *v3, *v4, *v5, *v6, *v7]);
+        let timestamp = match message.last_chunk::<8>() {
+            Some(last) if varint.len() <= 8 => varint_at_end(u64::from_le_bytes(*last), varint.len())?,
+            _ => whole_varint(varint)?,
+        };
+        return Some(Sample { timestamp_ms: timestamp as i64, value_bits });
+    }
+    let [0x10, varint @ ..] = message else { return None };
+    Some(Sample { timestamp_ms: whole_varint(varint)? as i64, value_bits: 0 })
+}
+
+/// Reads the number of variable length that takes exactly the last `length` of 8 bytes (little-endian).
+#[inline]
+fn varint_at_end(bytes: u64, length: usize) -> Option<u64> {
+    if length == 0 || length > 8 {
+        return None;
+    }
+    let bytes = bytes >> (64 - 8 * length);
+    let more = 0x8080_8080_8080_8080_u64 >> (64 - 8 * length);
+    let last = 1 << (8 * length - 1);
+    if bytes & more != more & !last {
+        return None;
+    }
+    // Groups of 7 bits, of 14, of 28, of 56.
+    let groups = bytes & 0x7f7f_7f7f_7f7f_7f7f;
+    let groups = (groups & 0x007f_007f_007f_007f) | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
+    let groups = (groups & 0x0000_3fff_0000_3fff) | (groups & 0x3fff_0000_3fff_0000) >> 2;
+    Some((groups & 0x0fff_ffff) | (groups & 0x0fff_ffff_0000_0000) >> 4)
+}
+
+/// A number of at most 63 bits that takes all of the bytes.
+#[inline]
+pub(super) fn whole_varint(bytes: &[u8]) -> Option<u64> {
+    let (&last, before) = bytes.split_last()?;
+    if before.len() > 8 || last >= 0x80 {
+        return None;
+    }
+    let mut number = u64::from(last);
+    for &byte in before.iter().rev() {
+        if byte < 0x80 {
+            return None;
+        }
+        number = number << 7 | u64::from(byte & 0x7f);
+    }
+    Some(number)
+}
+
+/// How many bytes the two have in common at their beginning.
+#[inline]
+pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let mut length = 0;
+    let (a_blocks, _) = a.as_chunks::<32>();
+    let (b_blocks, _) = b.as_chunks::<32>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        if a != b {
+            break;
+        }
+        length += 32;
+    }
+    let (a_rest, b_rest) = (a.get(length..).unwrap_or_default(), b.get(length..).unwrap_or_default());
+    let (a_words, _) = a_rest.as_chunks::<8>();
+    let (b_words, _) = b_rest.as_chunks::<8>();
+    for (a, b) in a_words.iter().zip(b_words) {
+        let difference = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if difference != 0 {
+            return length + difference.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    let (a_rest, b_rest) = (a.get(length..).unwrap_or_default(), b.get(length..).unwrap_or_default());
+    length + a_rest.iter().zip(b_rest).take_while(|(a, b)| a == b).count()
+}
+
+const LABEL_KEY: u8 = (LABELS as u8) << 3 | 2;
+const SAMPLE_KEY: u8 = (SAMPLES as u8) << 3 | 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_prefix_counts_bytes() {
+        let a: Vec<u8> = (0..100).collect();
+        for length in 0..100 {
+            let mut b = a.clone();
+            b[length] ^= 0x80;
+            assert_eq!(common_prefix(&a, &b), length);
+            assert_eq!(common_prefix(&a, &a[..length]), length);
+        }
+    }
+
+    #[test]
+    fn whole_varints() {
+        let check = |bytes: &[u8], expected: Option<u64>| {
+            assert_eq!(whole_varint(bytes), expected, "{bytes:?}");
+            if bytes.len() <= 8 {
+                let mut last = [0xab; 8];
+                last[8 - bytes.len()..].copy_from_slice(bytes);
+                assert_eq!(varint_at_end(u64::from_le_bytes(last), bytes.len()), expected, "{bytes:?}");
+            }
+        };
+        let groups = (1..=8).map(|group| group << (7 * (group - 1))).sum();
+        check(&[0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x08], Some(groups));
+        check(&[0], Some(0));
+        check(&[0x7f], Some(127));
+        check(&[0x80, 1], Some(128));
+        check(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], Some(u64::MAX >> 1));
+        check(&[], None);
+        check(&[0x80], None);
+        check(&[1, 1], None);
+        check(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], None);
+    }
+}
