@@ -37,10 +37,16 @@
 
 mod auth;
 mod client;
+mod protocol;
 mod server;
 
 pub use auth::{Authorization, Secret};
-pub use client::{ClientConfig, ClientConfigError, ReadClient, ReadError, WriteClient, WriteError, Written};
+pub use client::{
+    Backoff, ClientConfig, ClientConfigError, NegotiationConfig, NegotiationError, ReadClient, ReadError,
+    Sent, TlsConfig, WriteBatch, WriteClient, WriteError, WriteForm, WriteNegotiator, WriteRequest, Written,
+};
+pub use protocol::WrittenCounts;
 pub use server::{
-    WriteBody, WriteOutcome, WriteRejection, WriteServer, WriteServerConfig, WriteSink, read_write_body,
+    WriteBody, WriteOutcome, WriteRejection, WriteServer, WriteServerConfig, WriteSink, WriteVersion,
+    read_write_body,
 };

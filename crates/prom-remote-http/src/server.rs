@@ -1,7 +1,9 @@
-//! Receives remote-write requests.
+//! Receives remote-write requests, and answers remote reads.
 
+mod answer;
+mod body;
+mod receive;
 mod write;
 
-pub use write::{
-    WriteBody, WriteOutcome, WriteRejection, WriteServer, WriteServerConfig, WriteSink, read_write_body,
-};
+pub use receive::{WriteRejection, read_write_body};
+pub use write::{WriteBody, WriteOutcome, WriteServer, WriteServerConfig, WriteSink, WriteVersion};

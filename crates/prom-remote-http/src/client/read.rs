@@ -15,6 +15,7 @@ use super::{
     ClientConfig, ClientConfigError, Sender, describe, quote_body,
     retry::{Class, retry_after},
 };
+use crate::protocol::{PROTOBUF, READ_VERSION};
 
 /// Asks one server by remote read; follows no redirect, uses no proxy, never retries.
 ///
@@ -103,7 +104,13 @@ impl ReadClient {
     /// See [`ReadError`]; the message is not yet decoded.
     pub async fn read_samples_message(&self, queries: &[Query]) -> Result<Vec<u8>, ReadError> {
         let question = ReadRequest::samples(queries.to_vec()).encode_compressed()?;
-        let headers = [("x-prometheus-remote-read-version", "0.1.0"), ("accept-encoding", "snappy")];
+        let headers = [
+            ("content-encoding", "snappy"),
+            ("content-type", PROTOBUF),
+            (READ_VERSION, "0.1.0"),
+            ("accept-encoding", "snappy"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()));
         let response = self.sender.post(question.into(), &headers).await.map_err(no_answer)?;
         let status = response.status();
         let after = retry_after(response.headers());
@@ -152,7 +159,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ReadError> {
         headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let content_type = content_type.unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/x-protobuf") {
+    if media_type.eq_ignore_ascii_case(PROTOBUF) {
         Ok(())
     } else {
         Err(ReadError::ContentType { content_type })

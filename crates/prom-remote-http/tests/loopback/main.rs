@@ -1,5 +1,6 @@
 //! Both sides over real sockets on the loopback address.
 
+mod negotiation;
 mod read_client;
 mod support;
 mod write_client;

@@ -58,11 +58,11 @@ impl Relabeler {
         let (mut series_bytes, mut label) = (Vec::new(), Vec::new());
         for entry in WriteRequestView::new(request).entries() {
             let entry = entry?;
-            summary.include(&entry, limits)?;
             let place = match &entry {
                 Entry::Metadata(metadata) => metadata.field.clone(),
                 Entry::Unknown(unknown) => unknown.field.clone(),
                 Entry::Series(series) => {
+                    summary.include_series(series, limits)?;
                     let in_series = |error| RelabelRequestError::Series { series: series.index(), error };
                     match self.apply_to_series(series).map_err(in_series)? {
                         Relabeled::Keep => {
