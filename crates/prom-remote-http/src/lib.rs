@@ -47,6 +47,6 @@ pub use client::{
 };
 pub use protocol::WrittenCounts;
 pub use server::{
-    WriteBody, WriteOutcome, WriteRejection, WriteServer, WriteServerConfig, WriteSink, WriteVersion,
-    read_write_body,
+    JudgedWrite, WriteBody, WriteOutcome, WriteRejection, WriteServer, WriteServerConfig, WriteSink,
+    WriteVersion, read_write_body,
 };

@@ -2,6 +2,8 @@
 
 mod negotiation;
 mod read_client;
+mod receiver_requirements;
 mod support;
+mod wire;
 mod write_client;
 mod write_server;
