@@ -84,6 +84,11 @@ pub enum WriteOutcome {
         /// How many are not, and why.
         message: String,
     },
+    /// This version or compression cannot be taken: 415, after which a sender of 2.0 falls back.
+    Unsupported {
+        /// What can.
+        message: String,
+    },
     /// There is no such source: 404.
     UnknownSource {
         /// What is known instead.
@@ -120,6 +125,9 @@ impl IntoResponse for WriteOutcome {
             Self::Stored => StatusCode::NO_CONTENT.into_response(),
             Self::Invalid { message } | Self::Partial { message, .. } => {
                 (StatusCode::BAD_REQUEST, line(message)).into_response()
+            }
+            Self::Unsupported { message } => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, line(message)).into_response()
             }
             Self::UnknownSource { message } => (StatusCode::NOT_FOUND, line(message)).into_response(),
             Self::Unavailable { retry_after, message } => unavailable(retry_after, message),
@@ -213,7 +221,9 @@ impl<Sink: WriteSink> WriteServer<Sink> {
         let (mut response, written) = self.receive(version, source, &parts.headers, body).await;
         // From here on both sides speak the same version: a sender of 2.0 is told counts whatever happens, one of 1.0
         // never (it would take them for a partial write).
-        if version == WriteVersion::V2 {
+        let is_agreed =
+            version == WriteVersion::V2 && response.status() != StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        if is_agreed {
             for (name, count) in written.headers() {
                 response.headers_mut().insert(name, HeaderValue::from(count));
             }
