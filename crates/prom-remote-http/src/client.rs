@@ -4,6 +4,7 @@ mod backoff;
 mod negotiate;
 mod read;
 mod retry;
+mod stream;
 mod tls;
 mod write;
 
@@ -24,6 +25,7 @@ use thiserror::Error;
 pub use backoff::Backoff;
 pub use negotiate::{NegotiationConfig, NegotiationError, Sent, WriteBatch, WriteNegotiator};
 pub use read::{ReadClient, ReadError};
+pub use stream::{SeriesAnswer, SeriesContentError, SeriesStream};
 pub use tls::TlsConfig;
 pub use write::{WriteClient, WriteError, WriteForm, WriteRequest, Written};
 

@@ -43,10 +43,11 @@ mod server;
 pub use auth::{Authorization, Secret};
 pub use client::{
     Backoff, ClientConfig, ClientConfigError, NegotiationConfig, NegotiationError, ReadClient, ReadError,
-    Sent, TlsConfig, WriteBatch, WriteClient, WriteError, WriteForm, WriteNegotiator, WriteRequest, Written,
+    Sent, SeriesAnswer, SeriesContentError, SeriesStream, TlsConfig, WriteBatch, WriteClient, WriteError,
+    WriteForm, WriteNegotiator, WriteRequest, Written,
 };
 pub use protocol::WrittenCounts;
 pub use server::{
-    JudgedWrite, WriteBody, WriteOutcome, WriteRejection, WriteServer, WriteServerConfig, WriteSink,
-    WriteVersion, read_write_body,
+    JudgedWrite, ReadFailure, ReadServer, ReadServerConfig, ReadSource, SeriesSink, WriteBody, WriteOutcome,
+    WriteRejection, WriteServer, WriteServerConfig, WriteSink, WriteVersion, read_write_body,
 };

@@ -8,6 +8,12 @@ pub(crate) const PROTOBUF: &str = "application/x-protobuf";
 /// `Content-Type` of remote write 2.0, without a space: Prometheus before 3.14 takes one with a space for 1.0.
 pub(crate) const PROTOBUF_V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 
+/// The media type of streamed answers to remote read.
+pub(crate) const STREAMED_PROTOBUF: &str = "application/x-streamed-protobuf";
+/// Their whole `Content-Type`: Prometheus' client compares exactly this spacing.
+pub(crate) const STREAMED_RESPONSE: &str =
+    "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+
 pub(crate) const WRITE_VERSION: &str = "x-prometheus-remote-write-version";
 pub(crate) const READ_VERSION: &str = "x-prometheus-remote-read-version";
 /// What VictoriaMetrics' own senders call their form of 1.0.

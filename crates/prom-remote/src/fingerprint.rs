@@ -1,19 +1,30 @@
 //! Proof that two places hold the same samples, bit by bit, without holding the samples.
 
+mod digest;
+mod window;
+
 use std::{collections::BTreeMap, fmt};
 
-use crate::{Label, Sample};
+use prom_chunks::Histogram;
 
-/// The count and a digest of the samples of one series, whatever their order.
+use crate::{HistogramDecodeError, Label, Limits, Sample};
+
+use digest::{histogram_digest, sample_digest};
+pub use window::WindowFingerprints;
+
+/// The count and a digest of the samples and histograms of one series, whatever their order.
 ///
 /// Two series with the same samples have the same fingerprint, however they were split and ordered on the way; a
-/// sample that stands twice counts twice. The digest is 128 bits of a fast mix, made against accidents and not
+/// sample that stands twice counts twice. Of a histogram everything counts but its start timestamp, its reset hint
+/// and buckets with a count of zero: these depend on how a server encodes it. The digest is 128 bits of a fast mix, made against accidents and not
 /// against an enemy. It is the same on every machine and is meant to be stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct SeriesFingerprint {
     /// How many samples.
     pub samples: u64,
-    /// The sum of the digests of all samples (modulo 2^128), each over timestamp and value bits.
+    /// How many native histograms.
+    pub histograms: u64,
+    /// The sum of the digests of all samples and histograms (modulo 2^128), each over timestamp and value bits.
     pub digest: u128,
 }
 
@@ -24,9 +35,21 @@ impl SeriesFingerprint {
         self.digest = self.digest.wrapping_add(sample_digest(sample));
     }
 
-    /// Adds all samples of another part of the same series.
+    /// Adds one native histogram.
+    pub fn add_histogram(&mut self, histogram: &Histogram) {
+        self.histograms = self.histograms.wrapping_add(1);
+        self.digest = self.digest.wrapping_add(histogram_digest(histogram));
+    }
+
+    /// Tells whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        (self.samples, self.histograms) == (0, 0)
+    }
+
+    /// Adds all samples and histograms of another part of the same series.
     pub fn merge(&mut self, other: Self) {
         self.samples = self.samples.wrapping_add(other.samples);
+        self.histograms = self.histograms.wrapping_add(other.histograms);
         self.digest = self.digest.wrapping_add(other.digest);
     }
 }
@@ -42,8 +65,8 @@ impl FromIterator<Sample> for SeriesFingerprint {
 /// The fingerprints of a set of series, to compare with those of another place.
 ///
 /// Labels are compared without order and without empty ones; labels that only one of the places has (such as
-/// `source`) can be left out. A series without samples leaves no trace. Native histograms are not part of it: no
-/// two servers encode them alike. Memory: the labels of each series, so the caller bounds the number of series.
+/// `source`) can be left out. A series without samples and histograms leaves no trace. Memory: the labels of each
+/// series, so the caller bounds the number of series.
 ///
 /// ```
 /// use prom_remote::{Sample, SeriesSetFingerprint};
@@ -93,8 +116,33 @@ impl SeriesSetFingerprint {
         Name: AsRef<[u8]>,
         Value: AsRef<[u8]>,
     {
-        let fingerprint: SeriesFingerprint = samples.into_iter().collect();
-        if fingerprint.samples == 0 {
+        self.add_fingerprint(labels, samples.into_iter().collect());
+    }
+
+    /// Adds native histograms of a series; parts of one series may come in any order and number.
+    pub fn add_histograms<'h, Name, Value>(
+        &mut self,
+        labels: impl IntoIterator<Item = (Name, Value)>,
+        histograms: impl IntoIterator<Item = &'h Histogram>,
+    ) where
+        Name: AsRef<[u8]>,
+        Value: AsRef<[u8]>,
+    {
+        let mut fingerprint = SeriesFingerprint::default();
+        histograms.into_iter().for_each(|histogram| fingerprint.add_histogram(histogram));
+        self.add_fingerprint(labels, fingerprint);
+    }
+
+    /// Adds the fingerprint of a part of a series.
+    pub fn add_fingerprint<Name, Value>(
+        &mut self,
+        labels: impl IntoIterator<Item = (Name, Value)>,
+        fingerprint: SeriesFingerprint,
+    ) where
+        Name: AsRef<[u8]>,
+        Value: AsRef<[u8]>,
+    {
+        if fingerprint.is_empty() {
             return;
         }
         let mut identity: Vec<_> = labels
@@ -109,12 +157,28 @@ impl SeriesSetFingerprint {
         self.series.entry(identity).or_default().merge(fingerprint);
     }
 
-    /// Adds a series of a write request or of a remote-read answer.
+    /// Adds the samples of a series of a write request or of a remote-read answer; its histograms are left out.
     pub fn add_view(&mut self, series: &crate::SeriesView<'_>) {
         self.add(series.labels().map(|label| (label.name, label.value)), series.samples());
     }
 
-    /// Adds an owned series of a remote-read answer.
+    /// Adds the histograms of a series of a write request or of a remote-read answer.
+    ///
+    /// # Errors
+    /// A histogram that goes over the limits; those before it were added.
+    pub fn add_view_histograms(
+        &mut self,
+        series: &crate::SeriesView<'_>,
+        limits: &Limits,
+    ) -> Result<(), HistogramDecodeError> {
+        for histogram in series.histograms() {
+            let labels = series.labels().map(|label| (label.name, label.value));
+            self.add_histograms(labels, [&histogram.decode(limits)?]);
+        }
+        Ok(())
+    }
+
+    /// Adds the samples of an owned series of a remote-read answer; its histograms are left out.
     pub fn add_series(&mut self, series: &crate::ReadSeries) {
         self.add(
             series.labels.iter().map(|label| (&label.name, &label.value)),
@@ -127,7 +191,7 @@ impl SeriesSetFingerprint {
         self.series.iter().map(|(labels, fingerprint)| (&labels[..], fingerprint))
     }
 
-    /// Returns the number of series that have samples.
+    /// Returns the number of series that have samples or histograms.
     pub fn series_count(&self) -> usize {
         self.series.len()
     }
@@ -135,6 +199,11 @@ impl SeriesSetFingerprint {
     /// Returns the number of samples of all series.
     pub fn sample_count(&self) -> u64 {
         self.series.values().map(|fingerprint| fingerprint.samples).sum()
+    }
+
+    /// Returns the number of native histograms of all series.
+    pub fn histogram_count(&self) -> u64 {
+        self.series.values().map(|fingerprint| fingerprint.histograms).sum()
     }
 
     /// Returns the series that the two sets do not hold alike, sorted by labels; empty when both hold the same
@@ -164,36 +233,31 @@ impl fmt::Display for Difference {
             write!(formatter, "{separator}{name}=\"{}\"", label.value.escape_ascii())?;
         }
         formatter.write_str("}: ")?;
-        let (here, there) = (self.here.samples, self.there.samples);
-        if here == there {
-            write!(formatter, "{here} samples on both sides, but not the same")
+        let (here, there) = (Amount(&self.here), Amount(&self.there));
+        if (self.here.samples, self.here.histograms) == (self.there.samples, self.there.histograms) {
+            write!(formatter, "{here} on both sides, but not the same")
         } else {
-            write!(formatter, "{here} samples here, {there} there")
+            write!(formatter, "{here} here, {there} there")
         }
     }
 }
 
-/// 128 bits of one sample: two lanes with different seeds.
-fn sample_digest(sample: Sample) -> u128 {
-    let lane = |seed: u64| {
-        let time = mix((sample.timestamp_ms as u64).wrapping_add(seed));
-        mix((time ^ seed.rotate_left(32)).wrapping_add(sample.value_bits))
-    };
-    u128::from(lane(FIRST_SEED)) << 64 | u128::from(lane(SECOND_SEED))
-}
+/// How much of what, in words.
+struct Amount<'a>(&'a SeriesFingerprint);
 
-/// The finalizer of SplitMix64: a permutation in which every input bit changes half of the output bits.
-fn mix(number: u64) -> u64 {
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
+impl fmt::Display for Amount<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.samples, self.0.histograms) {
+            (samples, 0) => write!(formatter, "{samples} samples"),
+            (0, histograms) => write!(formatter, "{histograms} histograms"),
+            (samples, histograms) => write!(formatter, "{samples} samples and {histograms} histograms"),
+        }
+    }
 }
-
-const FIRST_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-const SECOND_SEED: u64 = 0xd1b5_4a32_d192_ed03;
 
 #[cfg(test)]
 mod tests {
+    use prom_chunks::{BucketCounts, Buckets, ResetHint, Span};
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -232,11 +296,68 @@ mod tests {
         assert_eq!(
             lines,
             [
-                r#"{__name__="down"}: 2 samples here, 1 there"#,
+                r#"{__name__="down"}: 2 samples here, 1 samples there"#,
                 r#"{__name__="up",job="\"a\""}: 1 samples on both sides, but not the same"#,
             ]
         );
         assert_eq!((here.series_count(), here.sample_count()), (2, 3));
+    }
+
+    #[test]
+    fn each_part_of_a_histogram_is_a_difference() {
+        let span = |offset, length| vec![Span { offset, length }];
+        let base = Histogram {
+            timestamp_ms: 1,
+            schema: 3,
+            zero_threshold: 0.5,
+            sum: 2.0,
+            positive_spans: span(1, 2),
+            negative_spans: span(1, 1),
+            custom_values: vec![1.0],
+            counts: BucketCounts::Integer(Buckets {
+                count: 9,
+                zero_count: 1,
+                positive: vec![2, 3],
+                negative: vec![3],
+            }),
+            ..Histogram::integer()
+        };
+        let digest = |histogram: &Histogram| {
+            let mut fingerprint = SeriesFingerprint::default();
+            fingerprint.add_histogram(histogram);
+            fingerprint.digest
+        };
+        let with = |count, zero_count, positive: &[u64], negative: &[u64]| {
+            let buckets =
+                Buckets { count, zero_count, positive: positive.to_vec(), negative: negative.to_vec() };
+            Histogram { counts: BucketCounts::Integer(buckets), ..base.clone() }
+        };
+        let others = [
+            Histogram { timestamp_ms: 2, ..base.clone() },
+            Histogram { schema: 4, ..base.clone() },
+            Histogram { zero_threshold: 0.25, ..base.clone() },
+            Histogram { sum: -2.0, ..base.clone() },
+            Histogram { positive_spans: span(2, 2), ..base.clone() },
+            Histogram { negative_spans: span(2, 1), ..base.clone() },
+            Histogram { custom_values: vec![], ..base.clone() },
+            Histogram { counts: Histogram::float().counts, ..base.clone() },
+            with(10, 1, &[2, 3], &[3]),
+            with(9, 2, &[2, 3], &[3]),
+            with(9, 1, &[3, 3], &[3]),
+            with(9, 1, &[2, 3], &[4]),
+            with(9, 1, &[3, 2], &[3]),
+        ];
+        let digests: std::collections::BTreeSet<_> = others.iter().chain([&base]).map(digest).collect();
+        assert_eq!(digests.len(), others.len() + 1);
+
+        // As another server may encode it.
+        let padded = Histogram {
+            positive_spans: vec![Span { offset: -1, length: 3 }, Span { offset: 0, length: 2 }],
+            start_timestamp_ms: 5,
+            reset_hint: ResetHint::NotReset,
+            ..with(9, 1, &[0, 0, 2, 3, 0], &[3])
+        };
+        assert_eq!(digest(&padded), digest(&base));
     }
 
     proptest! {

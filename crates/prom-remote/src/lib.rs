@@ -37,6 +37,7 @@
 
 mod compression;
 mod fingerprint;
+mod histogram;
 mod limits;
 mod proto;
 mod re2;
@@ -46,19 +47,25 @@ mod sample;
 mod wire;
 mod write;
 
+pub use prom_chunks;
+
 pub use compression::{CompressionError, Compressor, decompress};
-pub use fingerprint::{Difference, SeriesFingerprint, SeriesSetFingerprint};
+pub use fingerprint::{Difference, SeriesFingerprint, SeriesSetFingerprint, WindowFingerprints};
+pub use histogram::{HistogramDecodeError, decode_histogram, encode_histogram};
 pub use limits::Limits;
 pub use re2::PatternError;
 pub use read::{
-    Label, Matcher, MatcherKind, Query, ReadDecodeError, ReadHistogram, ReadRequest, ReadResponseSeries,
-    ReadResponseView, ReadSeries, ResponseType, decode_samples,
+    Chunk, FrameError, FrameErrorKind, FrameReader, InvalidMatcher, Label, LabelMatchers, Matcher,
+    MatcherKind, Query, ReadDecodeError, ReadHistogram, ReadRequest, ReadRequestError, ReadResponseBuilder,
+    ReadResponseSeries, ReadResponseView, ReadSeries, ReadStream, ReadStreamError, ResponseType,
+    SeriesContent, SeriesDecodeError, SeriesDecodeErrorKind, StreamWriter, StreamedSeries, chunk_histograms,
+    chunk_samples, decode_samples, write_frame,
 };
 pub use relabel::{
     LabelNames, RelabelAction, RelabelError, RelabelMemory, RelabelReport, RelabelRequestError, RelabelRule,
     RelabelRuleError, RelabelRuleErrorKind, Relabeled, RelabeledLabels, Relabeler, UnknownRelabelAction,
 };
-pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, TimeRange, TimestampBounds};
+pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, StartedSample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
 pub use write::{
     Entries, EntriesV2, Entry, EntryV2, ExemplarV2View, Fault, HistogramFault, HistogramView, InvalidLabel,

@@ -21,6 +21,16 @@ pub struct Limits {
     pub max_symbols: usize,
     /// The longest label name or label value, in bytes. Default 64 KiB.
     pub max_label_bytes: usize,
+    /// The most queries of one remote-read request. Default 1,000.
+    pub max_queries: usize,
+    /// The most matchers of one query. Default 1,000.
+    pub max_matchers_per_query: usize,
+    /// The largest frame of a streamed remote-read answer, in bytes. Default 50 MB, as Prometheus has it.
+    pub max_frame_bytes: usize,
+    /// The most bytes of chunks of one series in a streamed remote-read answer. Default 64 MiB.
+    pub max_series_bytes: usize,
+    /// The most buckets, spans or bounds of a native histogram, on either side. Default 65,536.
+    pub max_buckets: usize,
 }
 
 impl Default for Limits {
@@ -33,6 +43,11 @@ impl Default for Limits {
             max_labels_per_series: 256,
             max_symbols: 256 << 10,
             max_label_bytes: 64 << 10,
+            max_queries: 1_000,
+            max_matchers_per_query: 1_000,
+            max_frame_bytes: 50_000_000,
+            max_series_bytes: 64 << 20,
+            max_buckets: prom_chunks::DEFAULT_MAX_BUCKETS,
         }
     }
 }

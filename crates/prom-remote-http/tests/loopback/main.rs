@@ -2,6 +2,7 @@
 
 mod negotiation;
 mod read_client;
+mod read_stream;
 mod receiver_requirements;
 mod support;
 mod wire;

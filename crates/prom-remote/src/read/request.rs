@@ -1,6 +1,10 @@
 //! The question.
 
+mod decode;
+
 use prost::Message;
+
+pub use decode::ReadRequestError;
 
 use crate::{
     CompressionError, Compressor, TimeRange,
@@ -87,6 +91,8 @@ pub enum ResponseType {
     Samples,
     /// Frames of compressed chunks.
     StreamedXorChunks,
+    /// A form that this crate does not know, by its number.
+    Other(i32),
 }
 
 impl ReadRequest {
@@ -95,10 +101,21 @@ impl ReadRequest {
         Self { queries, accepted: vec![ResponseType::Samples] }
     }
 
+    /// Makes a request that accepts streamed chunks first, and SAMPLES from servers that have no other form.
+    pub fn streamed(queries: Vec<Query>) -> Self {
+        Self { queries, accepted: vec![ResponseType::StreamedXorChunks, ResponseType::Samples] }
+    }
+
+    /// Chooses the form of the answer as a server does: the first that the client accepts and that is `supported`.
+    /// A client that names none accepts SAMPLES. `None` is for the status 400.
+    pub fn choose(&self, supported: &[ResponseType]) -> Option<ResponseType> {
+        let accepted = if self.accepted.is_empty() { &[ResponseType::Samples][..] } else { &self.accepted };
+        accepted.iter().copied().find(|accepted| supported.contains(accepted))
+    }
+
     /// Returns the bytes of the `ReadRequest` message.
     pub fn encode(&self) -> Vec<u8> {
-        let accepted_response_types =
-            self.accepted.iter().map(|accepted| accepted.on_wire().into()).collect();
+        let accepted_response_types = self.accepted.iter().map(|accepted| accepted.on_wire()).collect();
         prometheus::ReadRequest {
             queries: self.queries.iter().map(Query::on_wire).collect(),
             accepted_response_types,
@@ -142,10 +159,19 @@ impl Matcher {
 }
 
 impl ResponseType {
-    fn on_wire(self) -> read_request::ResponseType {
+    fn on_wire(self) -> i32 {
         match self {
-            Self::Samples => read_request::ResponseType::Samples,
-            Self::StreamedXorChunks => read_request::ResponseType::StreamedXorChunks,
+            Self::Samples => read_request::ResponseType::Samples.into(),
+            Self::StreamedXorChunks => read_request::ResponseType::StreamedXorChunks.into(),
+            Self::Other(number) => number,
+        }
+    }
+
+    fn from_wire(number: i32) -> Self {
+        match read_request::ResponseType::try_from(number) {
+            Ok(read_request::ResponseType::Samples) => Self::Samples,
+            Ok(read_request::ResponseType::StreamedXorChunks) => Self::StreamedXorChunks,
+            Err(_) => Self::Other(number),
         }
     }
 }
