@@ -1,17 +1,15 @@
 //! Receives remote write 1.0 and 2.0 and shows what it got: `receiver --listen 127.0.0.1:9201`.
 //!
-//! Point a sender at `/api/v1/write`; `/samples` answers what came, one JSON object a series as it was received.
+//! Point a sender at `/api/v1/write`; `/samples` answers what came, an object for each series as it was received.
 
 #![expect(clippy::print_stdout, reason = "a program says where it listens")]
 
-use std::{
-    error::Error,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{error::Error, sync::Arc, sync::Mutex, time::Duration};
 
 use axum::routing::get;
-use prom_remote::{Limits, WriteRequestV2View, WriteRequestView};
+use prom_remote::{
+    DecodeError, HistogramView, LabelView, Limits, Sample, WriteRequestV2View, WriteRequestView,
+};
 use prom_remote_http::{WriteBody, WriteOutcome, WriteServer, WriteServerConfig, WriteSink, WriteVersion};
 use serde_json::{Value, json};
 
@@ -23,10 +21,11 @@ const MAX_SERIES: usize = 1_000_000;
 
 impl WriteSink for Store {
     async fn write(&self, _source: &str, body: WriteBody) -> WriteOutcome {
-        let (judged, series) = match body.judge(&Limits::default()).and_then(|judged| {
-            let series = series(body.version, &judged.valid)?;
-            Ok((judged, series))
-        }) {
+        let limits = Limits::default();
+        let judged = body
+            .judge(&limits)
+            .and_then(|judged| Ok((series(body.version, &judged.valid, &limits)?, judged)));
+        let (series, judged) = match judged {
             Ok(judged) => judged,
             Err(error) => return WriteOutcome::Invalid { message: error.to_string() },
         };
@@ -42,55 +41,47 @@ impl WriteSink for Store {
     }
 }
 
-fn series(version: WriteVersion, message: &[u8]) -> Result<Vec<Value>, prom_remote::DecodeError> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let label = |(name, value): (&[u8], &[u8])| json!([text(name), text(value)]);
-    let sample = |time: i64, bits: u64| json!({"t": time, "bits": bits.to_string()});
-    let object = |labels: Vec<Value>, samples: Vec<Value>, histograms: Vec<i64>, exemplars: usize| json!({"labels": labels, "samples": samples, "histograms": histograms, "exemplars": exemplars});
-    let mut all = Vec::new();
+fn series(version: WriteVersion, message: &[u8], limits: &Limits) -> Result<Vec<Value>, DecodeError> {
     match version {
-        WriteVersion::V1 => {
-            for series in WriteRequestView::new(message).series() {
-                let series = series?;
-                let labels = series.labels().map(|found| label((found.name, found.value))).collect();
-                let samples =
-                    series.samples().map(|found| sample(found.timestamp_ms, found.value_bits)).collect();
-                let histograms = series.histograms().map(|histogram| histogram.timestamp_ms).collect();
-                all.push(object(labels, samples, histograms, series.exemplar_count()));
-            }
-        }
+        WriteVersion::V1 => WriteRequestView::new(message)
+            .series()
+            .map(|series| series.map(|series| object(series.labels(), series.samples(), series.histograms())))
+            .collect(),
         WriteVersion::V2 => {
-            let request = WriteRequestV2View::new(message, &Limits::default())?;
-            for series in request.series() {
-                let series = series?;
-                let labels =
-                    series.labels(request.symbols()).map(|found| label((found.name, found.value))).collect();
-                let samples =
-                    series.samples().map(|found| sample(found.sample.timestamp_ms, found.sample.value_bits));
-                let samples = samples.collect();
-                let histograms = series.histograms().map(|histogram| histogram.timestamp_ms).collect();
-                all.push(object(labels, samples, histograms, series.exemplar_count()));
-            }
+            let request = WriteRequestV2View::new(message, limits)?;
+            let object = |series: prom_remote::SeriesV2View<'_>| {
+                let samples = series.samples().map(|sample| sample.sample);
+                object(series.labels(request.symbols()), samples, series.histograms())
+            };
+            request.series().map(|series| series.map(object)).collect()
         }
     }
-    Ok(all)
+}
+
+fn object<'a>(
+    labels: impl Iterator<Item = LabelView<'a>>,
+    samples: impl Iterator<Item = Sample>,
+    histograms: impl Iterator<Item = HistogramView<'a>>,
+) -> Value {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let labels: Vec<_> = labels.map(|label| json!([text(label.name), text(label.value)])).collect();
+    let sample = |sample: Sample| json!({"t": sample.timestamp_ms, "bits": sample.value_bits.to_string()});
+    let histograms: Vec<_> = histograms.map(|histogram| json!({"t": histogram.timestamp_ms})).collect();
+    json!({"labels": labels, "samples": samples.map(sample).collect::<Vec<_>>(), "histograms": histograms})
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some("--listen"), Some(address)) = (arguments.next().as_deref(), arguments.next()) else {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let ["--listen", address] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] else {
         return Err("usage: receiver --listen ADDRESS".into());
     };
     let store = Arc::new(Store::default());
     let mut config = WriteServerConfig::default();
     config.accept_v2 = true;
-    let router = WriteServer::new(Arc::clone(&store), config).router("/api/v1/write").route(
-        "/samples",
-        get(move || async move {
-            Value::from(store.0.lock().expect("no panic while it is held").clone()).to_string()
-        }),
-    );
+    let server = WriteServer::new(Arc::clone(&store), config);
+    let samples = move || async move { Value::from(store.0.lock().expect("not held").clone()).to_string() };
+    let router = server.router("/api/v1/write").route("/samples", get(samples));
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     Ok(axum::serve(listener, router).await?)

@@ -1,6 +1,7 @@
 //! What the write and the read client share: configuration, sending, bounded reading.
 
 mod backoff;
+mod batch;
 mod negotiate;
 mod read;
 mod retry;
@@ -23,6 +24,7 @@ use reqwest::{
 use thiserror::Error;
 
 pub use backoff::Backoff;
+pub use batch::{MessageBatch, MessageBatchError};
 pub use negotiate::{NegotiationConfig, NegotiationError, Sent, WriteBatch, WriteNegotiator};
 pub use read::{ReadClient, ReadError};
 pub use stream::{SeriesAnswer, SeriesContentError, SeriesStream};

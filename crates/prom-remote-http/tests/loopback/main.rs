@@ -1,5 +1,6 @@
 //! Both sides over real sockets on the loopback address.
 
+mod mutual_tls;
 mod negotiation;
 mod read_client;
 mod read_stream;
