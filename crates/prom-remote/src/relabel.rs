@@ -6,6 +6,7 @@
 //! at once, as every user of the rules in Prometheus does.
 
 mod builder;
+mod check;
 mod letters;
 mod relabeler;
 mod rewrite;

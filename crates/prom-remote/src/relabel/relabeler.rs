@@ -9,7 +9,10 @@ use super::{
     builder::LabelBuilder,
     rule::{CompiledRule, LabelNames, RelabelRule, RelabelRuleError},
 };
-use crate::SeriesView;
+use crate::{
+    LabelView, SeriesView,
+    wire::{Fields, put_bytes, put_varint},
+};
 
 /// Applies a list of rules to the labels of series, and remembers what came of which labels.
 ///
@@ -32,13 +35,8 @@ use crate::SeriesView;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Relabeler {
-    rules: Vec<CompiledRule>,
-    memory: RelabelMemory,
-    /// What was met since the last change of generations, and before it.
-    young: Generation,
-    old: Generation,
+    memo: Memo,
     key: Vec<u8>,
-    source: Vec<u8>,
 }
 
 /// How much a [`Relabeler`] may remember; at the bound it forgets what was not met for long.
@@ -71,14 +69,19 @@ pub enum Relabeled<'a> {
 /// Labels after relabelling: sorted by name, names unique, no empty values; at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelabeledLabels<'a> {
+    /// As the label fields of a `TimeSeries` of remote write 1.0.
     encoded: &'a [u8],
 }
 
 impl<'a> RelabeledLabels<'a> {
     /// Walks the labels, name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let mut rest = self.encoded;
-        std::iter::from_fn(move || Some((take(&mut rest)?, take(&mut rest)?)))
+        labels_in(self.encoded)
+    }
+
+    /// Returns the labels as the label fields of a `TimeSeries` message of remote write 1.0.
+    pub(super) fn as_fields(&self) -> &'a [u8] {
+        self.encoded
     }
 }
 
@@ -109,14 +112,14 @@ impl Relabeler {
         memory: RelabelMemory,
     ) -> Result<Self, RelabelRuleError> {
         let rules = rules.iter().enumerate().map(|(index, rule)| CompiledRule::new(index, rule, names));
-        Ok(Self {
+        let memo = Memo {
             rules: rules.collect::<Result<_, _>>()?,
-            memory,
+            bounds: memory,
             young: Generation::default(),
             old: Generation::default(),
-            key: Vec::new(),
             source: Vec::new(),
-        })
+        };
+        Ok(Self { memo, key: Vec::new() })
     }
 
     /// Applies the rules to labels given in any order; of a repeated name the first counts, an empty value is none.
@@ -131,15 +134,11 @@ impl Relabeler {
         Name: AsRef<[u8]>,
         Value: AsRef<[u8]>,
     {
-        if self.rules.is_empty() {
-            return Ok(Relabeled::Keep);
-        }
         self.key.clear();
         for (name, value) in labels {
-            put(&mut self.key, name.as_ref());
-            put(&mut self.key, value.as_ref());
+            put_label(&mut self.key, name.as_ref(), value.as_ref());
         }
-        self.apply_to_key()
+        self.memo.outcome(&self.key)
     }
 
     /// Applies the rules to the labels of a series of a remote-write 1.0 request.
@@ -147,40 +146,78 @@ impl Relabeler {
     /// # Errors
     /// A label that is not UTF-8.
     pub fn apply_to_series(&mut self, series: &SeriesView<'_>) -> Result<Relabeled<'_>, RelabelError> {
-        self.apply(series.labels().map(|label| (label.name, label.value)))
+        match label_fields(series) {
+            Some(fields) => self.memo.outcome(fields),
+            None => self.apply(series.labels().map(|label| (label.name, label.value))),
+        }
     }
 
-    fn apply_to_key(&mut self) -> Result<Relabeled<'_>, RelabelError> {
-        let key = &self.key[..];
-        if !self.young.outcomes.contains_key(key) {
-            let outcome = match self.old.take(key) {
-                Some(outcome) => outcome,
-                None => outcome(&self.rules, key, &mut self.source)?,
-            };
-            let half = |bound: usize| bound / 2;
-            let is_full = self.young.outcomes.len() >= half(self.memory.max_series).max(1)
-                || self.young.bytes + key.len() + outcome.len() > half(self.memory.max_bytes);
-            if is_full {
-                self.old = std::mem::take(&mut self.young);
-            }
-            self.young.insert(key, outcome);
+    /// Returns how many series are remembered.
+    pub fn remembered(&self) -> usize {
+        self.memo.young.places.len() + self.memo.old.places.len()
+    }
+}
+
+/// The label fields of a series, if they stand together at its beginning, as every sender has them.
+fn label_fields<'a>(series: &SeriesView<'a>) -> Option<&'a [u8]> {
+    let message = series.message_bytes();
+    let mut fields = Fields::new(message);
+    let (mut end, mut count) = (0, 0);
+    while let Ok(Some(field)) = fields.next()
+        && field.number == LABELS
+    {
+        (end, count) = (field.end, count + 1);
+    }
+    message.get(..end).filter(|_| count == series.label_count())
+}
+
+/// What came of which labels. The key is their fields on the wire.
+#[derive(Debug, Clone)]
+struct Memo {
+    rules: Vec<CompiledRule>,
+    bounds: RelabelMemory,
+    /// What was met since the last change of generations, and before it.
+    young: Generation,
+    old: Generation,
+    /// Working memory.
+    source: Vec<u8>,
+}
+
+impl Memo {
+    fn outcome(&mut self, key: &[u8]) -> Result<Relabeled<'_>, RelabelError> {
+        if self.rules.is_empty() {
+            return Ok(Relabeled::Keep);
         }
-        Ok(match self.young.outcomes.get(key) {
+        let place = match self.young.places.get(key) {
+            Some(place) => *place,
+            None => self.remember(key)?,
+        };
+        Ok(match self.young.outcomes.get(place) {
             Some(Outcome::Changed(encoded)) => Relabeled::Changed(RelabeledLabels { encoded }),
             Some(Outcome::Drop) => Relabeled::Drop,
             Some(Outcome::Keep) | None => Relabeled::Keep,
         })
     }
 
-    /// Returns how many series are remembered.
-    pub fn remembered(&self) -> usize {
-        self.young.outcomes.len() + self.old.outcomes.len()
+    /// Puts a key that is not there into the young generation, and returns its place.
+    fn remember(&mut self, key: &[u8]) -> Result<usize, RelabelError> {
+        let outcome = match self.old.take(key) {
+            Some(outcome) => outcome,
+            None => run(&self.rules, key, &mut self.source)?,
+        };
+        let half = |bound: usize| bound / 2;
+        let is_full = self.young.places.len() >= half(self.bounds.max_series).max(1)
+            || self.young.bytes + key.len() + outcome.len() > half(self.bounds.max_bytes);
+        if is_full {
+            self.old = std::mem::take(&mut self.young);
+        }
+        Ok(self.young.insert(key, outcome))
     }
 }
 
-/// Runs the rules over labels encoded as a key.
-fn outcome(rules: &[CompiledRule], key: &[u8], source: &mut Vec<u8>) -> Result<Outcome, RelabelError> {
-    let labels: Vec<_> = RelabeledLabels { encoded: key }.iter().collect();
+/// Runs the rules over labels.
+fn run(rules: &[CompiledRule], key: &[u8], source: &mut Vec<u8>) -> Result<Outcome, RelabelError> {
+    let labels: Vec<_> = labels_in(key).collect();
     let is_text = |text: &[u8]| std::str::from_utf8(text).is_ok();
     if let Some(label) = labels.iter().position(|(name, value)| !is_text(name) || !is_text(value)) {
         return Err(RelabelError { label });
@@ -194,10 +231,7 @@ fn outcome(rules: &[CompiledRule], key: &[u8], source: &mut Vec<u8>) -> Result<O
         Some(labels) if labels.is_empty() => Outcome::Drop,
         Some(labels) => {
             let mut encoded = Vec::new();
-            for (name, value) in labels {
-                put(&mut encoded, name);
-                put(&mut encoded, value);
-            }
+            labels.iter().for_each(|(name, value)| put_label(&mut encoded, name, value));
             Outcome::Changed(encoded.into())
         }
     })
@@ -221,35 +255,51 @@ impl Outcome {
 
 #[derive(Debug, Clone, Default)]
 struct Generation {
-    outcomes: HashMap<Box<[u8]>, Outcome, RandomState>,
+    /// Where the outcome of a key is.
+    places: HashMap<Box<[u8]>, usize, RandomState>,
+    outcomes: Vec<Outcome>,
     bytes: usize,
 }
 
 impl Generation {
-    fn insert(&mut self, key: &[u8], outcome: Outcome) {
+    fn insert(&mut self, key: &[u8], outcome: Outcome) -> usize {
+        let place = self.outcomes.len();
         self.bytes += key.len() + outcome.len();
-        self.outcomes.insert(key.into(), outcome);
+        self.places.insert(key.into(), place);
+        self.outcomes.push(outcome);
+        place
     }
 
     fn take(&mut self, key: &[u8]) -> Option<Outcome> {
-        let outcome = self.outcomes.remove(key)?;
+        let place = self.places.remove(key)?;
+        let outcome = std::mem::replace(self.outcomes.get_mut(place)?, Outcome::Keep);
         self.bytes -= key.len() + outcome.len();
         Some(outcome)
     }
 }
 
-/// Appends a length of four bytes and the text.
-fn put(encoded: &mut Vec<u8>, text: &[u8]) {
-    // No text is that long: messages are bounded far below.
-    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    let text = text.get(..length as usize).unwrap_or(text);
-    encoded.extend_from_slice(&length.to_le_bytes());
-    encoded.extend_from_slice(text);
+/// Appends a label as the label field of a `TimeSeries`.
+fn put_label(fields: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let length_of = |text: &[u8]| 1 + varint_length(text.len()) + text.len();
+    fields.push(LABELS_KEY);
+    put_varint(fields, (length_of(name) + length_of(value)) as u64);
+    put_bytes(fields, 1, name);
+    put_bytes(fields, 2, value);
 }
 
-fn take<'a>(encoded: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, rest) = encoded.split_first_chunk()?;
-    let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    *encoded = rest;
-    Some(text)
+fn labels_in<'a>(fields: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    let mut fields = Fields::new(fields);
+    std::iter::from_fn(move || {
+        let field = fields.next().ok()??;
+        LabelView::new(&field).ok().map(|label| (label.name, label.value))
+    })
 }
+
+fn varint_length(number: usize) -> usize {
+    let bits = usize::BITS - (number | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+const LABELS: u32 = 1;
+/// Field 1, length-delimited.
+const LABELS_KEY: u8 = 0x0a;

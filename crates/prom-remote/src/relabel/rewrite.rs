@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::relabeler::{RelabelError, Relabeled, Relabeler};
 use crate::{
     DecodeError, Limits, WriteRequestView,
-    wire::{Fields, put_bytes, put_varint},
+    wire::{Fields, put_varint},
     write::Entry,
 };
 
@@ -55,7 +55,7 @@ impl Relabeler {
         output.clear();
         let mut report = RelabelReport::default();
         let mut summary = crate::Summary::default();
-        let (mut series_bytes, mut label) = (Vec::new(), Vec::new());
+        let mut series_bytes = Vec::new();
         for entry in WriteRequestView::new(request).entries() {
             let entry = entry?;
             let place = match &entry {
@@ -76,12 +76,7 @@ impl Relabeler {
                         Relabeled::Changed(labels) => {
                             report.changed += 1;
                             series_bytes.clear();
-                            for (name, value) in labels.iter() {
-                                label.clear();
-                                put_bytes(&mut label, 1, name);
-                                put_bytes(&mut label, 2, value);
-                                put_bytes(&mut series_bytes, LABELS, &label);
-                            }
+                            series_bytes.extend_from_slice(labels.as_fields());
                             put_all_but_labels(series.message_bytes(), &mut series_bytes)?;
                             output.push(SERIES_KEY);
                             put_varint(output, series_bytes.len() as u64);
@@ -100,13 +95,13 @@ impl Relabeler {
 fn put_all_but_labels(series: &[u8], output: &mut Vec<u8>) -> Result<(), DecodeError> {
     let mut fields = Fields::new(series);
     while let Some(field) = fields.next()? {
-        if field.number != u32::from(LABELS) {
+        if field.number != LABELS {
             output.extend_from_slice(series.get(field.start..field.end).unwrap_or_default());
         }
     }
     Ok(())
 }
 
-const LABELS: u8 = 1;
+const LABELS: u32 = 1;
 /// Field 1, length-delimited.
 const SERIES_KEY: u8 = 0x0a;
