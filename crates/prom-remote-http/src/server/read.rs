@@ -235,10 +235,12 @@ impl<Source: ReadSource> ReadServer<Source> {
     }
 }
 
+type Work = Pin<Box<dyn Future<Output = Result<(), ReadFailure>> + Send>>;
+
 /// A streamed answer: the source's work and what has come of it. The connection owns it and drives it.
 struct Answer {
     /// `None` when it is done.
-    work: Option<Pin<Box<dyn Future<Output = Result<(), ReadFailure>> + Send>>>,
+    work: Option<Work>,
     received: mpsc::Receiver<Bytes>,
     first: Option<Bytes>,
     _permit: OwnedSemaphorePermit,
