@@ -5,6 +5,7 @@ mod negotiation;
 mod read_client;
 mod read_stream;
 mod receiver_requirements;
+mod sender_requirements;
 mod support;
 mod wire;
 mod write_client;
