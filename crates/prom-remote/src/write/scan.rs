@@ -377,6 +377,8 @@ pub(super) fn whole_varint(bytes: &[u8]) -> Option<u64> {
 /// How many bytes the two have in common at their beginning.
 #[inline]
 pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let end = a.len().min(b.len());
+    let (a, b) = (a.get(..end).unwrap_or_default(), b.get(..end).unwrap_or_default());
     let mut length = 0;
     let (a_blocks, _) = a.as_chunks::<32>();
     let (b_blocks, _) = b.as_chunks::<32>();
@@ -386,9 +388,8 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
         }
         length += 32;
     }
-    let (a_rest, b_rest) = (a.get(length..).unwrap_or_default(), b.get(length..).unwrap_or_default());
-    let (a_words, _) = a_rest.as_chunks::<8>();
-    let (b_words, _) = b_rest.as_chunks::<8>();
+    let (a_words, _) = a.get(length..).unwrap_or_default().as_chunks::<8>();
+    let (b_words, _) = b.get(length..).unwrap_or_default().as_chunks::<8>();
     for (a, b) in a_words.iter().zip(b_words) {
         let difference = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
         if difference != 0 {
@@ -396,8 +397,14 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
         }
         length += 8;
     }
-    let (a_rest, b_rest) = (a.get(length..).unwrap_or_default(), b.get(length..).unwrap_or_default());
-    length + a_rest.iter().zip(b_rest).take_while(|(a, b)| a == b).count()
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        // The last word overlaps what is known to be the same.
+        (Some(a), Some(b)) => {
+            let difference = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+            if difference == 0 { end } else { end - 8 + difference.trailing_zeros() as usize / 8 }
+        }
+        _ => a.iter().zip(b).take_while(|(a, b)| a == b).count(),
+    }
 }
 
 const LABEL_KEY: u8 = (LABELS as u8) << 3 | 2;

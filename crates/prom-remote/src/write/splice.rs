@@ -97,7 +97,12 @@ impl LabelSplicer {
     ) -> Result<SpliceReport, DecodeError> {
         let mut run = Run::new(self, request, limits, output);
         let mut fields = Fields::new(request);
-        while let Some(field) = fields.next()? {
+        loop {
+            while let Some(field) = fields.next_short(SERIES_KEY) {
+                let index = run.seen;
+                run.splice_series(&field).map_err(|error| error.in_series(index))?;
+            }
+            let Some(field) = fields.next()? else { break };
             if field.number == SERIES {
                 let index = run.seen;
                 run.splice_series(&field).map_err(|error| error.in_series(index))?;
@@ -123,7 +128,12 @@ impl LabelSplicer {
         let mut validation = ValidationReport::default();
         let mut run = Run::new(self, request, limits, output);
         let mut fields = Fields::new(request);
-        while let Some(field) = fields.next()? {
+        loop {
+            while let Some(field) = fields.next_short(SERIES_KEY) {
+                let index = run.seen;
+                run.splice_valid_series(&field, &mut validation).map_err(|error| error.in_series(index))?;
+            }
+            let Some(field) = fields.next()? else { break };
             match field.number {
                 SERIES => {
                     let index = run.seen;

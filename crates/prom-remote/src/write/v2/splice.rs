@@ -133,7 +133,12 @@ impl<'a, 's> Run<'a, 's> {
         is_validating: bool,
     ) -> Result<Option<(ValidationReport, SpliceReport)>, DecodeError> {
         let mut fields = Fields::new(request);
-        while let Some(field) = fields.next()? {
+        loop {
+            while let Some(field) = fields.next_short(SERIES_KEY) {
+                let index = self.seen;
+                self.series(&field, is_validating).map_err(|error| error.in_series(index))?;
+            }
+            let Some(field) = fields.next()? else { break };
             if field.number == SERIES {
                 let index = self.seen;
                 self.series(&field, is_validating).map_err(|error| error.in_series(index))?;
