@@ -54,7 +54,7 @@ pub use read::{
 pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
 pub use write::{
-    Entries, EntriesV2, Entry, EntryV2, ExemplarV2View, Fault, HistogramFault, HistogramView, InvalidLabel,
+    ConversionReport, ConvertedV1, Loss, LossKind, convert_to_v1, convert_to_v2, Entries, EntriesV2, Entry, EntryV2, ExemplarV2View, Fault, HistogramFault, HistogramView, InvalidLabel,
     KeepReport, LabelEdit, LabelRef, LabelSplicer, LabelView, Labels, MetadataV2View, MetadataView,
     MetricType, SampleV2, SeriesV2, SeriesV2View, SeriesVerdict, SeriesView, Severity, SpliceReport, Summary,
     SymbolTable, UnknownFieldView, ValidationReport, WriteRequestBuilder, WriteRequestV2Builder,

@@ -59,6 +59,12 @@ pub enum DecodeErrorKind {
         /// The limit.
         limit: usize,
     },
+    /// The result would be longer than [`Limits::max_decoded_bytes`](crate::Limits::max_decoded_bytes).
+    #[error("result is longer than the limit of {limit} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The label references of a 2.0 series are not pairs, or point outside of the symbols.
     #[error("label references are not pairs of symbols")]
     BadLabelRefs,

@@ -1,6 +1,7 @@
 //! Remote write: look at a request, judge its series, edit it, build it.
 
 mod build;
+mod convert;
 mod edit;
 mod fault;
 mod histogram;
@@ -12,6 +13,7 @@ mod validate;
 mod view;
 
 pub use build::{MetricType, WriteRequestBuilder};
+pub use convert::{ConversionReport, ConvertedV1, Loss, LossKind, convert_to_v1, convert_to_v2};
 pub use edit::{InvalidLabel, LabelEdit};
 pub use fault::{Fault, Severity};
 pub use histogram::HistogramFault;

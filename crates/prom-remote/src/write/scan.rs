@@ -89,6 +89,10 @@ pub(super) struct SeriesScanner<'a> {
     labels: Vec<KnownLabel<'a>>,
     has_metric_name: bool,
     content: Content,
+    /// What stands behind its labels, if that is but one sample with a value and a timestamp; else empty.
+    rest: &'a [u8],
+    /// The label that was last found to differ.
+    differing: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -104,12 +108,11 @@ impl<'a> SeriesScanner<'a> {
     #[inline]
     pub(super) fn scan(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
         let scanned = self.scan_known(body, limits);
-        match scanned {
-            Some(_) => self.body = body,
-            None => {
-                self.body = b"";
-                self.labels.clear();
-            }
+        self.body = body;
+        if scanned.is_none() {
+            self.body = b"";
+            self.labels.clear();
+            self.rest = b"";
         }
         scanned
     }
@@ -150,7 +153,12 @@ impl<'a> SeriesScanner<'a> {
             self.has_metric_name = self.labels.iter().any(|label| label.name == b"__name__");
         }
         let labels_end = self.labels.last()?.end;
-        scan_content(body.get(labels_end..)?, &mut self.content)?;
+        let rest = body.get(labels_end..)?;
+        if !differs_in_value_only(rest, self.rest) {
+            let is_plain = scan_content(rest, &mut self.content)?;
+            let is_one_value = is_plain && self.content.samples == 1 && has_value(rest);
+            self.rest = if is_one_value { rest } else { b"" };
+        }
         Some(CleanSeries { has_same_names })
     }
 
@@ -213,6 +221,7 @@ impl<'a> SeriesScanner<'a> {
             if !is_clean(label.value, limits) {
                 return None;
             }
+            self.differing = index;
             is_order_known = has_known_name;
             known_position = known.end;
             position += length;
@@ -222,6 +231,26 @@ impl<'a> SeriesScanner<'a> {
         has_same_names &= !self.scan_further_labels(body, position, previous_name, limits)?;
         (!self.labels.is_empty() && self.labels.len() <= limits.max_labels_per_series)
             .then_some(has_same_names)
+    }
+
+    /// The number of the label that holds this place of the series before, not below `from`; the number of labels if it
+    /// is behind them.
+    #[inline]
+    fn label_at(&self, place: usize, from: usize) -> usize {
+        if self.labels.last().is_some_and(|last| last.end <= place) {
+            return self.labels.len();
+        }
+        let is_in_same = self.differing >= from
+            && self.label_start(self.differing) <= place
+            && self.labels.get(self.differing).is_some_and(|label| place < label.end);
+        if is_in_same {
+            return self.differing;
+        }
+        let mut index = from;
+        while self.labels.get(index).is_some_and(|label| label.end <= place) {
+            index += 1;
+        }
+        index
     }
 
     /// Whether the name of label `index` is greater than the one before it.
@@ -291,9 +320,32 @@ fn is_clean(text: &[u8], limits: &Limits) -> bool {
     !text.is_empty() && text.len() <= limits.max_label_bytes && is_utf8(text)
 }
 
-/// Walks what stands behind the labels; `None` if a label stands there too, or the bytes are malformed.
+/// Whether a canonical sample with a value stands at the beginning.
 #[inline]
-fn scan_content(rest: &[u8], content: &mut Content) -> Option<()> {
+pub(super) fn has_value(rest: &[u8]) -> bool {
+    matches!(rest, [SAMPLE_KEY, _, VALUE_KEY, ..])
+}
+
+/// Whether the bytes differ from the known ones, which begin with a canonical sample with a value, in that value only.
+#[inline]
+pub(super) fn differs_in_value_only(rest: &[u8], known: &[u8]) -> bool {
+    if rest.len() != known.len() || rest.is_empty() {
+        return false;
+    }
+    let same = common_prefix(rest, known);
+    // Two keys and a length, then 8 bytes.
+    let behind = same.max(11);
+    same >= 3
+        && match (rest.get(behind..), known.get(behind..)) {
+            (Some(rest), Some(known)) => common_prefix(rest, known) == rest.len(),
+            _ => false,
+        }
+}
+
+/// Walks what stands behind the labels; tells whether there are but canonical samples. `None` if a label stands there
+/// too, or the bytes are malformed.
+#[inline]
+fn scan_content(rest: &[u8], content: &mut Content) -> Option<bool> {
     *content = Content::default();
     let mut rest = rest;
     while let [SAMPLE_KEY, length @ 0..0x80, after @ ..] = rest {
@@ -302,7 +354,11 @@ fn scan_content(rest: &[u8], content: &mut Content) -> Option<()> {
         content.include_sample(sample.timestamp_ms);
         rest = next;
     }
-    if rest.is_empty() { Some(()) } else { scan_any_content(rest, content) }
+    if rest.is_empty() {
+        return Some(true);
+    }
+    scan_any_content(rest, content)?;
+    Some(false)
 }
 
 #[cold]
@@ -409,6 +465,7 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 
 const LABEL_KEY: u8 = (LABELS as u8) << 3 | 2;
 const SAMPLE_KEY: u8 = (SAMPLES as u8) << 3 | 2;
+const VALUE_KEY: u8 = 1 << 3 | 1;
 
 #[cfg(test)]
 mod tests {

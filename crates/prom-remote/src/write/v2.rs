@@ -15,6 +15,8 @@ mod tests;
 mod view;
 
 pub use build::{SeriesV2, WriteRequestV2Builder};
+pub(super) use build::{Interner, put_exemplar, put_metadata, put_refs, put_value_and_time};
+pub(super) use series::start_of_histogram;
 pub use keep::{keep_series_v2, validate_v2};
 pub use series::{ExemplarV2View, LabelRef, MetadataV2View, SampleV2, SeriesV2View};
 pub use symbols::SymbolTable;

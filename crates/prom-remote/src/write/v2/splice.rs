@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::{
     LABEL_REFS, SERIES, SeriesV2View, SymbolTable, keep,
-    scan::{LABEL_REFS_KEY, SeriesV2Scanner, packed_refs, read_ref},
+    scan::{LABEL_REFS_KEY, SeriesV2Scanner, read_ref},
 };
 use crate::{
     DecodeError, DecodeErrorKind, LabelSplicer, Limits, SpliceReport, ValidationReport,
@@ -183,7 +183,7 @@ impl<'a, 's> Run<'a, 's> {
         self.report.series += 1;
         match clean {
             Some(_) => {
-                self.put_planned(body);
+                self.put_planned();
                 Ok(())
             }
             None => self.rewrite(series),
@@ -192,10 +192,9 @@ impl<'a, 's> Run<'a, 's> {
 
     /// Writes a clean series by the plan for its label names.
     #[inline]
-    fn put_planned(&mut self, body: &[u8]) {
+    fn put_planned(&mut self) {
         self.report.conflicts += usize::from(self.plan.had_conflict);
-        let refs = self.scanner.refs();
-        let rest = packed_refs(body).map(|(_, rest)| rest).unwrap_or_default();
+        let (refs, rest) = self.scanner.refs_and_rest();
         if let Some((place, edit)) = self.plan.insertion {
             let (before, after) =
                 refs.split_at_checked(self.scanner.label_start(place)).unwrap_or((refs, b""));
