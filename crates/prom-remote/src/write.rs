@@ -6,6 +6,7 @@ mod edit;
 mod fault;
 mod histogram;
 mod judge;
+mod regroup;
 mod scan;
 mod splice;
 mod v2;
@@ -17,6 +18,9 @@ pub use convert::{ConversionReport, ConvertedV1, Loss, LossKind, convert_to_v1, 
 pub use edit::{InvalidLabel, LabelEdit};
 pub use fault::{Fault, Severity};
 pub use histogram::HistogramFault;
+pub use regroup::{
+    CoalesceError, CoalesceReport, SplitReport, SplitSize, concatenate, merge_v2, split, split_v2,
+};
 pub use splice::{LabelSplicer, SpliceReport};
 pub use v2::{
     EntriesV2, EntryV2, ExemplarV2View, LabelRef, MetadataV2View, SampleV2, SeriesV2, SeriesV2View,

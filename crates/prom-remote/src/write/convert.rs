@@ -2,10 +2,10 @@
 //!
 //! Values, histograms and exemplars keep their bits. What the other version cannot express is left out and reported.
 
-mod to_v1;
-mod to_v2;
 #[cfg(test)]
 mod tests;
+mod to_v1;
+mod to_v2;
 
 use thiserror::Error;
 

@@ -175,11 +175,8 @@ impl<'a> SeriesScanner<'a> {
             let same_end = known_position + same;
             let unchanged_from = index;
             if position == known_position {
-                while self.labels.get(index).is_some_and(|label| label.end <= same_end) {
-                    index += 1;
-                }
-                known_position =
-                    if index > unchanged_from { self.label_start(index) } else { known_position };
+                index = self.label_at(same_end, index);
+                known_position = self.label_start(index);
                 position = known_position;
             } else {
                 let moved = position.wrapping_sub(known_position);

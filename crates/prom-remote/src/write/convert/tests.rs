@@ -26,13 +26,15 @@ fn labels(symbols: &[Vec<u8>], refs: &[u32]) -> Option<Vec<Label>> {
 /// The content of a series with values as bits, whatever the version.
 fn content(series: &TimeSeries) -> String {
     let bits = |values: &mut dyn Iterator<Item = f64>| values.map(f64::to_bits).collect::<Vec<_>>();
-    let floats = bits(&mut series.samples.iter().map(|s| s.value).chain(series.exemplars.iter().map(|e| e.value)));
+    let floats =
+        bits(&mut series.samples.iter().map(|s| s.value).chain(series.exemplars.iter().map(|e| e.value)));
     format!("{series:?} {floats:?}")
 }
 
 /// A 2.0 series as 1.0, without what that cannot express; `None` if its references are bad.
 fn lower(request: &Request, series: &TimeSeriesV2) -> Option<TimeSeries> {
-    let mut lowered = TimeSeries { labels: labels(&request.symbols, &series.labels_refs)?, ..Default::default() };
+    let mut lowered =
+        TimeSeries { labels: labels(&request.symbols, &series.labels_refs)?, ..Default::default() };
     for s in &series.samples {
         let sample = crate::proto::prometheus::Sample { value: s.value, timestamp: s.timestamp };
         lowered.samples.push(sample);
@@ -202,7 +204,10 @@ fn what_1_cannot_express_is_reported() {
     assert_eq!(request.timeseries[1].histograms[0].timestamp, 7);
     let metadata = WriteRequest::decode(&metadata[..]).unwrap().metadata;
     assert_eq!(metadata.len(), 1);
-    assert_eq!((&metadata[0].metric_family_name[..], &metadata[0].help[..]), (&b"a_total"[..], &b"first"[..]));
+    assert_eq!(
+        (&metadata[0].metric_family_name[..], &metadata[0].help[..]),
+        (&b"a_total"[..], &b"first"[..])
+    );
 }
 
 #[test]

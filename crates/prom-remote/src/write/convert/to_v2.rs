@@ -155,7 +155,9 @@ impl Conversion<'_> {
         // A counter, a histogram, a summary: each may have cut something off the name.
         let of_type = |metric_type: i32| {
             let family = family(name, metric_type);
-            self.families.get(family).filter(|known| family == name || known.metadata.metric_type == metric_type)?;
+            self.families
+                .get(family)
+                .filter(|known| family == name || known.metadata.metric_type == metric_type)?;
             Some(family)
         };
         let Some(family) = [0, 3, 4, 5].into_iter().find_map(of_type) else { return };

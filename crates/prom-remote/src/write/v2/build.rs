@@ -148,6 +148,12 @@ impl Interner {
     pub(in crate::write) fn len(&self) -> usize {
         self.numbers.len()
     }
+
+    /// Forgets the symbols from this number on, which began at this place of the encoded ones.
+    pub(in crate::write) fn truncate(&mut self, count: usize, encoded: usize) {
+        self.numbers.retain(|_, number| (*number as usize) < count);
+        self.encoded.truncate(encoded);
+    }
 }
 
 /// Writes the packed references of labels; nothing for none.
