@@ -373,6 +373,24 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Appends the fields of a message other than those of this number, as they are.
+pub(crate) fn put_fields_without(
+    output: &mut Vec<u8>,
+    message: &[u8],
+    number: u32,
+) -> Result<(), DecodeError> {
+    let mut fields = Fields::new(message);
+    let mut kept_from = 0;
+    while let Some(field) = fields.next()? {
+        if field.number == number {
+            output.extend_from_slice(message.get(kept_from..field.start).unwrap_or_default());
+            kept_from = field.end;
+        }
+    }
+    output.extend_from_slice(message.get(kept_from..).unwrap_or_default());
+    Ok(())
+}
+
 /// Deep enough for any real message, shallow enough for any stack.
 const MAX_GROUP_DEPTH: usize = 64;
 

@@ -23,8 +23,8 @@ pub use regroup::{
 };
 pub use splice::{LabelSplicer, SpliceReport};
 pub use v2::{
-    EntriesV2, EntryV2, ExemplarV2View, LabelRef, MetadataV2View, SampleV2, SeriesV2, SeriesV2View,
-    SymbolTable, WriteRequestV2Builder, WriteRequestV2View, keep_series_v2, validate_v2,
+    EntriesV2, EntryV2, ExemplarV2View, LabelPairs, LabelRef, MetadataV2View, SampleV2, SeriesV2,
+    SeriesV2View, SymbolTable, WriteRequestV2Builder, WriteRequestV2View, keep_series_v2, validate_v2,
 };
 pub use validate::{KeepReport, SeriesVerdict, ValidationReport, keep_series, validate};
 pub use view::{

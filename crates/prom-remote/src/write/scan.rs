@@ -212,7 +212,8 @@ impl<'a> SeriesScanner<'a> {
                     return None;
                 }
             }
-            if !(is_order_known && has_known_name) && !self.is_in_order(index) {
+            let keeps_order = is_order_known && has_known_name;
+            if !keeps_order && !self.is_in_order(index) {
                 return None;
             }
             if !is_clean(label.value, limits) {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     DecodeError, DecodeErrorKind, Limits,
-    wire::{Field, Fields, put_bytes, put_varint},
+    wire::{Field, Fields, put_bytes, put_fields_without, put_varint},
 };
 
 /// Edits the labels of every series of a request; everything else is kept byte for byte.
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         output: &'a mut Vec<u8>,
     ) -> Self {
         output.clear();
-        output.reserve(request.len() + request.len() / 8);
+        output.reserve(request.len() + (request.len() / 8).min(MAX_RESERVE));
         Self {
             splicer,
             limits,
@@ -302,12 +302,12 @@ impl<'a> Run<'a> {
         let body = series.bytes()?;
         let mut labels: Vec<&[u8]> = Vec::new();
         let mut items = Vec::new();
-        let mut rest = Vec::new();
+        let mut rest_length = 0;
         let mut fields = series.message()?;
         while let Some(field) = fields.next()? {
             let bytes = body.get(field.start..field.end).unwrap_or_default();
             if field.number != LABELS {
-                rest.extend_from_slice(bytes);
+                rest_length += bytes.len();
                 continue;
             }
             let LabelView { name, value } = LabelView::new(&field)?;
@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
         self.report.series += 1;
         self.report.sorted += usize::from(!items.is_sorted_by(|a, b| a.name <= b.name));
         self.report.conflicts += usize::from(edit::apply(&self.splicer.edits, &mut items));
-        let mut edited = Vec::with_capacity(body.len() + body.len() / 8);
+        let mut edited = Vec::new();
         for item in &items {
             let label = |index: usize| labels.get(index).copied().unwrap_or_default();
             match item.origin {
@@ -330,9 +330,10 @@ impl<'a> Run<'a> {
                 Origin::New(edit) => edited.extend_from_slice(self.splicer.encoded_label(edit)),
             }
         }
-        edited.extend_from_slice(&rest);
-        put_bytes(self.output, SERIES as u8, &edited);
-        Ok(())
+        self.output.push(SERIES_KEY);
+        put_varint(self.output, (edited.len() + rest_length) as u64);
+        self.output.extend_from_slice(&edited);
+        put_fields_without(self.output, body, LABELS)
     }
 }
 
@@ -395,3 +396,6 @@ const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
 
 /// The key of a series and the longest length.
 const MAX_HEADER: usize = 11;
+
+/// The most that is reserved for what the labels add.
+const MAX_RESERVE: usize = 2 << 20;

@@ -16,7 +16,7 @@ mod tests;
 mod view;
 
 pub(super) use build::{Interner, put_exemplar, put_metadata, put_refs, put_value_and_time};
-pub use build::{SeriesV2, WriteRequestV2Builder};
+pub use build::{LabelPairs, SeriesV2, WriteRequestV2Builder};
 pub(super) use intern::{InternedSeries, has_unknown_fields};
 pub use keep::{keep_series_v2, validate_v2};
 pub(super) use series::start_of_histogram;

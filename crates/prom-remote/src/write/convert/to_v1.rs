@@ -69,6 +69,10 @@ impl<'a> Conversion<'a, '_> {
         if index >= self.limits.max_series {
             return Err(error(DecodeErrorKind::TooManySeries { limit: self.limits.max_series }));
         }
+        let ConversionReport { samples, histograms, .. } = &self.converted.report;
+        if samples + histograms + series.sample_count() + series.histogram_count() > self.limits.max_samples {
+            return Err(error(DecodeErrorKind::TooManySamples { limit: self.limits.max_samples }));
+        }
         if series.ref_count() / 2 > self.limits.max_labels_per_series {
             return Err(error(DecodeErrorKind::TooManyLabels { limit: self.limits.max_labels_per_series }));
         }

@@ -85,6 +85,10 @@ impl Conversion<'_> {
         if series.index() >= limits.max_series {
             return Err(error(DecodeErrorKind::TooManySeries { limit: limits.max_series }));
         }
+        let samples = self.report.samples + self.report.histograms;
+        if samples + series.sample_count() + series.histogram_count() > limits.max_samples {
+            return Err(error(DecodeErrorKind::TooManySamples { limit: limits.max_samples }));
+        }
         if series.label_count() > limits.max_labels_per_series {
             return Err(error(DecodeErrorKind::TooManyLabels { limit: limits.max_labels_per_series }));
         }

@@ -181,12 +181,14 @@ fn request_v2(name: &str, times: &[i64]) -> Vec<u8> {
     WriteRequestV2Builder::new().series([("__name__", name)], samples).finish()
 }
 
+type Coalesced = Result<CoalesceReport, CoalesceError>;
+
 #[track_caller]
 fn check_coalesce(requests: &[(&str, &[i64])], expected: Result<usize, CoalesceError>) {
     let limits = Limits { max_series: 3, ..Limits::default() };
     let v1: Vec<_> = requests.iter().map(|(name, times)| request(name, times)).collect();
     let v2: Vec<_> = requests.iter().map(|(name, times)| request_v2(name, times)).collect();
-    let borrow = |all: &[Vec<u8>], coalesce: &dyn Fn(&[&[u8]]) -> Result<CoalesceReport, CoalesceError>| {
+    let borrow = |all: &[Vec<u8>], coalesce: &dyn Fn(&[&[u8]]) -> Coalesced| {
         let all: Vec<_> = all.iter().map(Vec::as_slice).collect();
         coalesce(&all).map(|report| report.samples)
     };

@@ -177,7 +177,8 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             if !self.symbols.is_clean(value) {
                 return None;
             }
-            if !(is_order_known && has_known_name) && !self.is_in_order(index) {
+            let keeps_order = is_order_known && has_known_name;
+            if !keeps_order && !self.is_in_order(index) {
                 return None;
             }
             self.differing = index;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     DecodeError, DecodeErrorKind, LabelSplicer, Limits, SpliceReport, ValidationReport,
-    wire::{Field, Fields, put_bytes, put_varint, varint_length},
+    wire::{Field, Fields, put_bytes, put_fields_without, put_varint, varint_length},
     write::edit::{self, Item, LabelEdit, Origin, Piece, Plan},
 };
 
@@ -109,7 +109,7 @@ impl<'a, 's> Run<'a, 's> {
         output: &'s mut Vec<u8>,
     ) -> Self {
         output.clear();
-        output.reserve(request.len() + request.len() / 8);
+        output.reserve(request.len() + (request.len() / 8).min(MAX_RESERVE));
         let place = (symbols.end == 0).then_some(0);
         Self {
             edits: &splicer.edits,
@@ -261,8 +261,7 @@ impl<'a, 's> Run<'a, 's> {
                 }
             }
         }
-        put_series(self.output, &[&edited], &without_refs(series)?);
-        Ok(())
+        put_rewritten(self.output, &edited, series)
     }
 
     /// Gives numbers to the labels that the edits add.
@@ -313,17 +312,27 @@ impl Appended {
     }
 }
 
-/// The fields of a series other than the label references.
-pub(super) fn without_refs(series: &Field<'_>) -> Result<Vec<u8>, DecodeError> {
+/// Writes a series with other label references, which stand first, and the rest of its fields.
+pub(super) fn put_rewritten(
+    output: &mut Vec<u8>,
+    refs: &[u8],
+    series: &Field<'_>,
+) -> Result<(), DecodeError> {
     let body = series.bytes()?;
-    let mut rest = Vec::with_capacity(body.len());
+    let mut rest_length = body.len();
     let mut fields = series.message()?;
     while let Some(field) = fields.next()? {
-        if field.number != LABEL_REFS {
-            rest.extend_from_slice(body.get(field.start..field.end).unwrap_or_default());
+        if field.number == LABEL_REFS {
+            rest_length -= field.end - field.start;
         }
     }
-    Ok(rest)
+    let header = if refs.is_empty() { 0 } else { 1 + varint_length(refs.len() as u64) };
+    output.push(SERIES_KEY);
+    put_varint(output, (header + refs.len() + rest_length) as u64);
+    if !refs.is_empty() {
+        put_bytes(output, LABEL_REFS as u8, refs);
+    }
+    put_fields_without(output, body, LABEL_REFS)
 }
 
 /// Writes a series: its references in pieces, and the rest.
@@ -347,3 +356,6 @@ pub(super) const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
 
 /// The key of a series and the longest length.
 const MAX_HEADER: usize = 11;
+
+/// The most that is reserved for what the labels add.
+const MAX_RESERVE: usize = 2 << 20;
