@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     DecodeError, DecodeErrorKind, Limits,
-    wire::{Field, Fields, put_bytes, put_fields_without, put_varint},
+    wire::{Field, Fields, put_bytes, put_fields_without, put_short, put_varint},
 };
 
 /// Edits the labels of every series of a request; everything else is kept byte for byte.
@@ -244,7 +244,7 @@ impl<'a> Run<'a> {
             self.output.push(SERIES_KEY);
             put_varint(self.output, (body.len() + label.len()) as u64);
             self.output.extend_from_slice(before);
-            self.output.extend_from_slice(label);
+            put_short(self.output, label);
             self.output.extend_from_slice(after);
             return Ok(());
         }

@@ -97,6 +97,18 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
         (self.refs, self.body.get(self.refs_at + self.refs.len()..).unwrap_or_default())
     }
 
+    /// How many bytes the references of the last clean series take.
+    #[inline]
+    pub(super) fn refs_length(&self) -> usize {
+        self.refs.len()
+    }
+
+    /// The last clean series from its label references on.
+    #[inline]
+    pub(super) fn refs_and_all(&self) -> &'a [u8] {
+        self.body.get(self.refs_at..).unwrap_or_default()
+    }
+
     /// The names of the labels of the last clean series.
     pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
         self.labels.iter().map(|label| self.symbols.get(label.name).unwrap_or_default())

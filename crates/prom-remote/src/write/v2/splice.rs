@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     DecodeError, DecodeErrorKind, LabelSplicer, Limits, SpliceReport, ValidationReport,
-    wire::{Field, Fields, put_bytes, put_fields_without, put_varint, varint_length},
+    wire::{Field, Fields, put_bytes, put_fields_without, put_short, put_varint, varint_length},
     write::edit::{self, Item, LabelEdit, Origin, Piece, Plan},
 };
 
@@ -194,14 +194,16 @@ impl<'a, 's> Run<'a, 's> {
     #[inline]
     fn put_planned(&mut self) {
         self.report.conflicts += usize::from(self.plan.had_conflict);
-        let (refs, rest) = self.scanner.refs_and_rest();
         if let Some((place, edit)) = self.plan.insertion {
-            let (before, after) =
-                refs.split_at_checked(self.scanner.label_start(place)).unwrap_or((refs, b""));
             let label = self.added.get(edit).map(Vec::as_slice).unwrap_or_default();
-            put_series(self.output, &[before, label, after], rest);
+            let body = self.scanner.refs_and_all();
+            let (before, after) =
+                body.split_at_checked(self.scanner.label_start(place)).unwrap_or((body, b""));
+            let refs_length = self.scanner.refs_length() + label.len();
+            put_inserted(self.output, refs_length, [before, label, after]);
             return;
         }
+        let (refs, rest) = self.scanner.refs_and_rest();
         let mut edited = Vec::with_capacity(refs.len() + 16);
         for piece in &self.plan.pieces {
             let kept = |start: usize, end: usize| {
@@ -310,6 +312,19 @@ impl Appended {
         self.count += 1;
         put_bytes(&mut self.pending, super::SYMBOLS as u8, bytes);
     }
+}
+
+/// Writes a series whose label references, of this length, begin the pieces.
+#[inline]
+fn put_inserted(output: &mut Vec<u8>, refs_length: usize, pieces: [&[u8]; 3]) {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let header = 1 + varint_length(refs_length as u64);
+    output.reserve(length + 2 * MAX_HEADER);
+    output.push(SERIES_KEY);
+    put_varint(output, (header + length) as u64);
+    output.push(LABEL_REFS_KEY);
+    put_varint(output, refs_length as u64);
+    pieces.iter().for_each(|piece| put_short(output, piece));
 }
 
 /// Writes a series with other label references, which stand first, and the rest of its fields.
