@@ -1,6 +1,7 @@
 //! Remote write: look at a request, judge its series, edit it, build it.
 
 mod build;
+mod bytes;
 mod convert;
 mod edit;
 mod fault;

@@ -261,15 +261,15 @@ impl<'a> Run<'a> {
         // The last labels and the rest stand together: one copy.
         let last = match pieces.split_last() {
             Some((Piece::Kept(kept), before)) if kept.end == label_count => {
-                before
-                    .iter()
-                    .for_each(|piece| put(self.output, piece_of(self.splicer, &self.scanner, body, piece)));
+                before.iter().for_each(|piece| {
+                    self.output.extend_from_slice(piece_of(self.splicer, &self.scanner, body, piece))
+                });
                 body.get(self.scanner.label_start(kept.start)..).unwrap_or_default()
             }
             _ => {
-                pieces
-                    .iter()
-                    .for_each(|piece| put(self.output, piece_of(self.splicer, &self.scanner, body, piece)));
+                pieces.iter().for_each(|piece| {
+                    self.output.extend_from_slice(piece_of(self.splicer, &self.scanner, body, piece))
+                });
                 rest
             }
         };
@@ -362,11 +362,6 @@ fn piece_of<'b>(
     }
 }
 
-#[inline]
-fn put(output: &mut Vec<u8>, bytes: &[u8]) {
-    output.extend_from_slice(bytes);
-}
-
 /// Writes the label of the field with another name; its other fields, unknown ones included, are copied.
 fn put_renamed_label(output: &mut Vec<u8>, label: &[u8], name: &[u8]) -> Result<(), DecodeError> {
     let Some(field) = Fields::new(label).next()? else { return Ok(()) };
@@ -396,6 +391,5 @@ const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
 
 /// The key of a series and the longest length.
 const MAX_HEADER: usize = 11;
-
 /// The most that is reserved for what the labels add.
 const MAX_RESERVE: usize = 2 << 20;
