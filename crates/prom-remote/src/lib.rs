@@ -37,6 +37,8 @@
 
 mod compression;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzzing;
 mod histogram;
 mod limits;
 mod proto;
@@ -68,9 +70,11 @@ pub use relabel::{
 pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, StartedSample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
 pub use write::{
-    Entries, EntriesV2, Entry, EntryV2, ExemplarV2View, Fault, HistogramFault, HistogramView, InvalidLabel,
-    KeepReport, LabelEdit, LabelRef, LabelSplicer, LabelView, Labels, MetadataV2View, MetadataView,
-    MetricType, SampleV2, SeriesV2, SeriesV2View, SeriesVerdict, SeriesView, Severity, SpliceReport, Summary,
-    SymbolTable, UnknownFieldView, ValidationReport, WriteRequestBuilder, WriteRequestV2Builder,
-    WriteRequestV2View, WriteRequestView, keep_series, keep_series_v2, validate, validate_v2,
+    CoalesceError, CoalesceReport, ConversionReport, ConvertedV1, Entries, EntriesV2, Entry, EntryV2,
+    ExemplarV2View, Fault, HistogramFault, HistogramView, InvalidLabel, KeepReport, LabelEdit, LabelPairs,
+    LabelRef, LabelSplicer, LabelView, Labels, Loss, LossKind, MetadataV2View, MetadataView, MetricType,
+    SampleV2, SeriesV2, SeriesV2View, SeriesVerdict, SeriesView, Severity, SpliceReport, SplitReport,
+    SplitSize, Summary, SymbolTable, UnknownFieldView, ValidationReport, WriteRequestBuilder,
+    WriteRequestV2Builder, WriteRequestV2View, WriteRequestView, concatenate, convert_to_v1, convert_to_v2,
+    keep_series, keep_series_v2, merge_v2, split, split_v2, validate, validate_v2,
 };

@@ -77,11 +77,6 @@ pub struct TimestampBounds {
 
 impl TimestampBounds {
     #[inline]
-    pub(crate) fn include(bounds: &mut Option<Self>, timestamp_ms: i64) {
-        Self::merge(bounds, Some(Self { min_ms: timestamp_ms, max_ms: timestamp_ms }));
-    }
-
-    #[inline]
     pub(crate) fn merge(bounds: &mut Option<Self>, other: Option<Self>) {
         *bounds = match (*bounds, other) {
             (Some(a), Some(b)) => {

@@ -178,7 +178,7 @@ impl Kind {
             Self::Bytes => (number >> 30) as f64,
             Self::Offset => (number >> 40) as f64,
             Self::Small => (number % 4) as f64,
-            Self::Flag => f64::from(u8::from(number % 64 == 0)),
+            Self::Flag => f64::from(u8::from(number.is_multiple_of(64))),
             Self::Lag => (number % 512 * (number >> 32) % 1_000) as f64,
             Self::Seconds => (number >> 38) as f64 / 100.0,
         }

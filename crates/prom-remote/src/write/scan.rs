@@ -3,11 +3,13 @@
 //! Consecutive series of a request share most of their labels. What has the same bytes as in the series before is
 //! neither parsed nor judged again: it is found by comparing bytes, and what was known of it holds again.
 
+pub(super) use super::bytes::{canonical_sample, common_prefix};
 use super::{
+    bytes::is_same,
     judge::is_utf8,
     view::{EXEMPLARS, HISTOGRAMS, HistogramView, LABELS, LabelView, SAMPLES, check_exemplar, sample},
 };
-use crate::{Limits, Sample, TimestampBounds, wire::Fields};
+use crate::{Limits, TimestampBounds, wire::Fields};
 
 /// What a series holds besides its labels, counted.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +91,10 @@ pub(super) struct SeriesScanner<'a> {
     labels: Vec<KnownLabel<'a>>,
     has_metric_name: bool,
     content: Content,
+    /// What stands behind its labels, if that is but one sample with a value and a timestamp; else empty.
+    rest: &'a [u8],
+    /// The label that was last found to differ.
+    differing: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -104,12 +110,11 @@ impl<'a> SeriesScanner<'a> {
     #[inline]
     pub(super) fn scan(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
         let scanned = self.scan_known(body, limits);
-        match scanned {
-            Some(_) => self.body = body,
-            None => {
-                self.body = b"";
-                self.labels.clear();
-            }
+        self.body = body;
+        if scanned.is_none() {
+            self.body = b"";
+            self.labels.clear();
+            self.rest = b"";
         }
         scanned
     }
@@ -150,7 +155,12 @@ impl<'a> SeriesScanner<'a> {
             self.has_metric_name = self.labels.iter().any(|label| label.name == b"__name__");
         }
         let labels_end = self.labels.last()?.end;
-        scan_content(body.get(labels_end..)?, &mut self.content)?;
+        let rest = body.get(labels_end..)?;
+        if !differs_in_value_only(rest, self.rest) {
+            let is_plain = scan_content(rest, &mut self.content)?;
+            let is_one_value = is_plain && self.content.samples == 1 && has_value(rest);
+            self.rest = if is_one_value { rest } else { b"" };
+        }
         Some(CleanSeries { has_same_names })
     }
 
@@ -167,11 +177,8 @@ impl<'a> SeriesScanner<'a> {
             let same_end = known_position + same;
             let unchanged_from = index;
             if position == known_position {
-                while self.labels.get(index).is_some_and(|label| label.end <= same_end) {
-                    index += 1;
-                }
-                known_position =
-                    if index > unchanged_from { self.label_start(index) } else { known_position };
+                index = self.label_at(same_end, index);
+                known_position = self.label_start(index);
                 position = known_position;
             } else {
                 let moved = position.wrapping_sub(known_position);
@@ -207,12 +214,14 @@ impl<'a> SeriesScanner<'a> {
                     return None;
                 }
             }
-            if !(is_order_known && has_known_name) && !self.is_in_order(index) {
+            let keeps_order = is_order_known && has_known_name;
+            if !keeps_order && !self.is_in_order(index) {
                 return None;
             }
             if !is_clean(label.value, limits) {
                 return None;
             }
+            self.differing = index;
             is_order_known = has_known_name;
             known_position = known.end;
             position += length;
@@ -222,6 +231,26 @@ impl<'a> SeriesScanner<'a> {
         has_same_names &= !self.scan_further_labels(body, position, previous_name, limits)?;
         (!self.labels.is_empty() && self.labels.len() <= limits.max_labels_per_series)
             .then_some(has_same_names)
+    }
+
+    /// The number of the label that holds this place of the series before, not below `from`; the number of labels if it
+    /// is behind them.
+    #[inline]
+    fn label_at(&self, place: usize, from: usize) -> usize {
+        if self.labels.last().is_some_and(|last| last.end <= place) {
+            return self.labels.len();
+        }
+        let is_in_same = self.differing >= from
+            && self.label_start(self.differing) <= place
+            && self.labels.get(self.differing).is_some_and(|label| place < label.end);
+        if is_in_same {
+            return self.differing;
+        }
+        let mut index = from;
+        while self.labels.get(index).is_some_and(|label| label.end <= place) {
+            index += 1;
+        }
+        index
     }
 
     /// Whether the name of label `index` is greater than the one before it.
@@ -291,9 +320,31 @@ fn is_clean(text: &[u8], limits: &Limits) -> bool {
     !text.is_empty() && text.len() <= limits.max_label_bytes && is_utf8(text)
 }
 
-/// Walks what stands behind the labels; `None` if a label stands there too, or the bytes are malformed.
+/// Whether a canonical sample with a value stands at the beginning.
 #[inline]
-fn scan_content(rest: &[u8], content: &mut Content) -> Option<()> {
+pub(super) fn has_value(rest: &[u8]) -> bool {
+    matches!(rest, [SAMPLE_KEY, _, VALUE_KEY, ..])
+}
+
+/// Whether the bytes differ from the known ones, which begin with a canonical sample with a value, in that value only.
+#[inline]
+pub(super) fn differs_in_value_only(rest: &[u8], known: &[u8]) -> bool {
+    if rest.len() != known.len() || rest.is_empty() {
+        return false;
+    }
+    // Two keys and a length, then 8 bytes.
+    match (rest.split_first_chunk::<11>(), known.split_first_chunk::<11>()) {
+        (Some((head, tail)), Some((known_head, known_tail))) => {
+            head.first_chunk::<3>() == known_head.first_chunk::<3>() && is_same(tail, known_tail)
+        }
+        _ => false,
+    }
+}
+
+/// Walks what stands behind the labels; tells whether there are but canonical samples. `None` if a label stands there
+/// too, or the bytes are malformed.
+#[inline]
+fn scan_content(rest: &[u8], content: &mut Content) -> Option<bool> {
     *content = Content::default();
     let mut rest = rest;
     while let [SAMPLE_KEY, length @ 0..0x80, after @ ..] = rest {
@@ -302,7 +353,11 @@ fn scan_content(rest: &[u8], content: &mut Content) -> Option<()> {
         content.include_sample(sample.timestamp_ms);
         rest = next;
     }
-    if rest.is_empty() { Some(()) } else { scan_any_content(rest, content) }
+    if rest.is_empty() {
+        return Some(true);
+    }
+    scan_any_content(rest, content)?;
+    Some(false)
 }
 
 #[cold]
@@ -323,120 +378,6 @@ fn scan_any_content(rest: &[u8], content: &mut Content) -> Option<()> {
     Some(())
 }
 
-/// The form that every encoder writes: the value if it is not 0, then the timestamp.
-#[inline]
-pub(super) fn canonical_sample(message: &[u8]) -> Option<Sample> {
-    if let [0x09, v0, v1, v2, v3, v4, v5, v6, v7, 0x10, varint @ ..] = message {
-        let value_bits = u64::from_le_bytes([*v0, *v1, *v2, *v3, *v4, *v5, *v6, *v7]);
-        let timestamp = match message.last_chunk::<8>() {
-            Some(last) if varint.len() <= 8 => varint_at_end(u64::from_le_bytes(*last), varint.len())?,
-            _ => whole_varint(varint)?,
-        };
-        return Some(Sample { timestamp_ms: timestamp as i64, value_bits });
-    }
-    let [0x10, varint @ ..] = message else { return None };
-    Some(Sample { timestamp_ms: whole_varint(varint)? as i64, value_bits: 0 })
-}
-
-/// Reads the number of variable length that takes exactly the last `length` of 8 bytes (little-endian).
-#[inline]
-fn varint_at_end(bytes: u64, length: usize) -> Option<u64> {
-    if length == 0 || length > 8 {
-        return None;
-    }
-    let bytes = bytes >> (64 - 8 * length);
-    let more = 0x8080_8080_8080_8080_u64 >> (64 - 8 * length);
-    let last = 1 << (8 * length - 1);
-    if bytes & more != more & !last {
-        return None;
-    }
-    // Groups of 7 bits, of 14, of 28, of 56.
-    let groups = bytes & 0x7f7f_7f7f_7f7f_7f7f;
-    let groups = (groups & 0x007f_007f_007f_007f) | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
-    let groups = (groups & 0x0000_3fff_0000_3fff) | (groups & 0x3fff_0000_3fff_0000) >> 2;
-    Some((groups & 0x0fff_ffff) | (groups & 0x0fff_ffff_0000_0000) >> 4)
-}
-
-/// A number of at most 63 bits that takes all of the bytes.
-#[inline]
-pub(super) fn whole_varint(bytes: &[u8]) -> Option<u64> {
-    let (&last, before) = bytes.split_last()?;
-    if before.len() > 8 || last >= 0x80 {
-        return None;
-    }
-    let mut number = u64::from(last);
-    for &byte in before.iter().rev() {
-        if byte < 0x80 {
-            return None;
-        }
-        number = number << 7 | u64::from(byte & 0x7f);
-    }
-    Some(number)
-}
-
-/// How many bytes the two have in common at their beginning.
-#[inline]
-pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let mut length = 0;
-    let (a_blocks, _) = a.as_chunks::<32>();
-    let (b_blocks, _) = b.as_chunks::<32>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        if a != b {
-            break;
-        }
-        length += 32;
-    }
-    let (a_rest, b_rest) = (a.get(length..).unwrap_or_default(), b.get(length..).unwrap_or_default());
-    let (a_words, _) = a_rest.as_chunks::<8>();
-    let (b_words, _) = b_rest.as_chunks::<8>();
-    for (a, b) in a_words.iter().zip(b_words) {
-        let difference = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
-        if difference != 0 {
-            return length + difference.trailing_zeros() as usize / 8;
-        }
-        length += 8;
-    }
-    let (a_rest, b_rest) = (a.get(length..).unwrap_or_default(), b.get(length..).unwrap_or_default());
-    length + a_rest.iter().zip(b_rest).take_while(|(a, b)| a == b).count()
-}
-
 const LABEL_KEY: u8 = (LABELS as u8) << 3 | 2;
 const SAMPLE_KEY: u8 = (SAMPLES as u8) << 3 | 2;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn common_prefix_counts_bytes() {
-        let a: Vec<u8> = (0..100).collect();
-        for length in 0..100 {
-            let mut b = a.clone();
-            b[length] ^= 0x80;
-            assert_eq!(common_prefix(&a, &b), length);
-            assert_eq!(common_prefix(&a, &a[..length]), length);
-        }
-    }
-
-    #[test]
-    fn whole_varints() {
-        let check = |bytes: &[u8], expected: Option<u64>| {
-            assert_eq!(whole_varint(bytes), expected, "{bytes:?}");
-            if bytes.len() <= 8 {
-                let mut last = [0xab; 8];
-                last[8 - bytes.len()..].copy_from_slice(bytes);
-                assert_eq!(varint_at_end(u64::from_le_bytes(last), bytes.len()), expected, "{bytes:?}");
-            }
-        };
-        let groups = (1..=8).map(|group| group << (7 * (group - 1))).sum();
-        check(&[0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x08], Some(groups));
-        check(&[0], Some(0));
-        check(&[0x7f], Some(127));
-        check(&[0x80, 1], Some(128));
-        check(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], Some(u64::MAX >> 1));
-        check(&[], None);
-        check(&[0x80], None);
-        check(&[1, 1], None);
-        check(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], None);
-    }
-}
+const VALUE_KEY: u8 = 1 << 3 | 1;

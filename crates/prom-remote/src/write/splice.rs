@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     DecodeError, DecodeErrorKind, Limits,
-    wire::{Field, Fields, put_bytes, put_varint},
+    wire::{Field, Fields, put_bytes, put_fields_without, put_short, put_varint},
 };
 
 /// Edits the labels of every series of a request; everything else is kept byte for byte.
@@ -97,7 +97,12 @@ impl LabelSplicer {
     ) -> Result<SpliceReport, DecodeError> {
         let mut run = Run::new(self, request, limits, output);
         let mut fields = Fields::new(request);
-        while let Some(field) = fields.next()? {
+        loop {
+            while let Some(field) = fields.next_short(SERIES_KEY) {
+                let index = run.seen;
+                run.splice_series(&field).map_err(|error| error.in_series(index))?;
+            }
+            let Some(field) = fields.next()? else { break };
             if field.number == SERIES {
                 let index = run.seen;
                 run.splice_series(&field).map_err(|error| error.in_series(index))?;
@@ -123,7 +128,12 @@ impl LabelSplicer {
         let mut validation = ValidationReport::default();
         let mut run = Run::new(self, request, limits, output);
         let mut fields = Fields::new(request);
-        while let Some(field) = fields.next()? {
+        loop {
+            while let Some(field) = fields.next_short(SERIES_KEY) {
+                let index = run.seen;
+                run.splice_valid_series(&field, &mut validation).map_err(|error| error.in_series(index))?;
+            }
+            let Some(field) = fields.next()? else { break };
             match field.number {
                 SERIES => {
                     let index = run.seen;
@@ -161,7 +171,7 @@ impl<'a> Run<'a> {
         output: &'a mut Vec<u8>,
     ) -> Self {
         output.clear();
-        output.reserve(request.len() + request.len() / 8);
+        output.reserve(request.len() + (request.len() / 8).min(MAX_RESERVE));
         Self {
             splicer,
             limits,
@@ -234,7 +244,7 @@ impl<'a> Run<'a> {
             self.output.push(SERIES_KEY);
             put_varint(self.output, (body.len() + label.len()) as u64);
             self.output.extend_from_slice(before);
-            self.output.extend_from_slice(label);
+            put_short(self.output, label);
             self.output.extend_from_slice(after);
             return Ok(());
         }
@@ -251,15 +261,15 @@ impl<'a> Run<'a> {
         // The last labels and the rest stand together: one copy.
         let last = match pieces.split_last() {
             Some((Piece::Kept(kept), before)) if kept.end == label_count => {
-                before
-                    .iter()
-                    .for_each(|piece| put(self.output, piece_of(self.splicer, &self.scanner, body, piece)));
+                before.iter().for_each(|piece| {
+                    self.output.extend_from_slice(piece_of(self.splicer, &self.scanner, body, piece))
+                });
                 body.get(self.scanner.label_start(kept.start)..).unwrap_or_default()
             }
             _ => {
-                pieces
-                    .iter()
-                    .for_each(|piece| put(self.output, piece_of(self.splicer, &self.scanner, body, piece)));
+                pieces.iter().for_each(|piece| {
+                    self.output.extend_from_slice(piece_of(self.splicer, &self.scanner, body, piece))
+                });
                 rest
             }
         };
@@ -292,12 +302,12 @@ impl<'a> Run<'a> {
         let body = series.bytes()?;
         let mut labels: Vec<&[u8]> = Vec::new();
         let mut items = Vec::new();
-        let mut rest = Vec::new();
+        let mut rest_length = 0;
         let mut fields = series.message()?;
         while let Some(field) = fields.next()? {
             let bytes = body.get(field.start..field.end).unwrap_or_default();
             if field.number != LABELS {
-                rest.extend_from_slice(bytes);
+                rest_length += bytes.len();
                 continue;
             }
             let LabelView { name, value } = LabelView::new(&field)?;
@@ -311,7 +321,7 @@ impl<'a> Run<'a> {
         self.report.series += 1;
         self.report.sorted += usize::from(!items.is_sorted_by(|a, b| a.name <= b.name));
         self.report.conflicts += usize::from(edit::apply(&self.splicer.edits, &mut items));
-        let mut edited = Vec::with_capacity(body.len() + body.len() / 8);
+        let mut edited = Vec::new();
         for item in &items {
             let label = |index: usize| labels.get(index).copied().unwrap_or_default();
             match item.origin {
@@ -320,9 +330,10 @@ impl<'a> Run<'a> {
                 Origin::New(edit) => edited.extend_from_slice(self.splicer.encoded_label(edit)),
             }
         }
-        edited.extend_from_slice(&rest);
-        put_bytes(self.output, SERIES as u8, &edited);
-        Ok(())
+        self.output.push(SERIES_KEY);
+        put_varint(self.output, (edited.len() + rest_length) as u64);
+        self.output.extend_from_slice(&edited);
+        put_fields_without(self.output, body, LABELS)
     }
 }
 
@@ -349,11 +360,6 @@ fn piece_of<'b>(
         Piece::New(edit) => splicer.encoded_label(*edit),
         Piece::Renamed { .. } => &[],
     }
-}
-
-#[inline]
-fn put(output: &mut Vec<u8>, bytes: &[u8]) {
-    output.extend_from_slice(bytes);
 }
 
 /// Writes the label of the field with another name; its other fields, unknown ones included, are copied.
@@ -385,3 +391,5 @@ const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
 
 /// The key of a series and the longest length.
 const MAX_HEADER: usize = 11;
+/// The most that is reserved for what the labels add.
+const MAX_RESERVE: usize = 2 << 20;

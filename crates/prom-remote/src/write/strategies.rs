@@ -273,3 +273,46 @@ pub(crate) fn delimited(number: u8, content: &[u8], long: bool) -> Vec<u8> {
     }
     field
 }
+
+/// `UPDATE=1` writes the seeds of the fuzz targets: a few requests of every kind.
+#[test]
+fn seeds_are_committed() {
+    use proptest::{
+        strategy::ValueTree,
+        test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+    };
+
+    use crate::write::v2::strategies as v2;
+
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let kinds: [(&str, BoxedStrategy<Vec<u8>>); 8] = [
+        ("canonical-1", canonical_request().boxed()),
+        ("tidy-1", tidy_request().boxed()),
+        ("similar-1", similar_series().boxed()),
+        ("wild-1", wild_request().boxed()),
+        ("damaged-1", damaged_request().boxed()),
+        ("canonical-2", v2::canonical_request().boxed()),
+        ("wild-2", v2::wild_request().boxed()),
+        ("damaged-2", v2::damaged_request().boxed()),
+    ];
+    for (kind, strategy) in kinds {
+        for number in 0..4 {
+            let seed = strategy.new_tree(&mut runner).expect("a strategy without filters").current();
+            let targets: &[&str] = if kind.ends_with('1') {
+                &["write_v1", "splice", "convert"]
+            } else {
+                &["write_v2", "splice", "convert"]
+            };
+            for target in targets {
+                let path = folder.join(target).join(format!("{kind}-{number}"));
+                if std::env::var_os("UPDATE").is_some() {
+                    std::fs::create_dir_all(folder.join(target)).expect("the corpus is writable");
+                    std::fs::write(&path, &seed).expect("the corpus is writable");
+                }
+                assert!(path.exists(), "{} is missing: run with UPDATE=1", path.display());
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Remote write 2.0: labels by reference into one table of symbols.
 
 mod build;
+mod intern;
 mod judge;
 mod keep;
 mod scan;
@@ -14,8 +15,11 @@ mod symbols;
 mod tests;
 mod view;
 
-pub use build::{SeriesV2, WriteRequestV2Builder};
+pub(super) use build::{Interner, put_exemplar, put_metadata, put_refs, put_value_and_time};
+pub use build::{LabelPairs, SeriesV2, WriteRequestV2Builder};
+pub(super) use intern::{InternedSeries, has_unknown_fields};
 pub use keep::{keep_series_v2, validate_v2};
+pub(super) use series::start_of_histogram;
 pub use series::{ExemplarV2View, LabelRef, MetadataV2View, SampleV2, SeriesV2View};
 pub use symbols::SymbolTable;
 pub use view::{EntriesV2, EntryV2, WriteRequestV2View};

@@ -118,10 +118,12 @@ impl ValidationReport {
     }
 
     /// Adds the verdict on the series that was counted last; tells whether it is rejected.
-    pub(super) fn add_faults(&mut self, offset: usize, faults: Vec<Fault>) -> bool {
+    pub(super) fn add_faults(&mut self, offset: usize, mut faults: Vec<Fault>) -> bool {
         if faults.is_empty() {
             return false;
         }
+        // There may be many verdicts.
+        faults.shrink_to_fit();
         let verdict = SeriesVerdict { series: self.summary.series - 1, offset, faults };
         let is_rejected = verdict.is_rejected();
         self.verdicts.push(verdict);

@@ -32,17 +32,20 @@ pub struct WriteRequestV2Builder {
     message: Vec<u8>,
 }
 
+/// Names and values of labels.
+pub type LabelPairs<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 /// A series of a 2.0 request to be built, with everything that it can have.
 #[derive(Debug, Clone, Default)]
 pub struct SeriesV2<'a> {
     /// Labels in any order.
-    pub labels: Vec<(&'a [u8], &'a [u8])>,
+    pub labels: LabelPairs<'a>,
     /// Samples in the order of time.
     pub samples: Vec<SampleV2>,
     /// Native histograms, each as the bytes of a `Histogram` message.
     pub histograms: Vec<&'a [u8]>,
     /// Exemplars: labels and sample.
-    pub exemplars: Vec<(Vec<(&'a [u8], &'a [u8])>, Sample)>,
+    pub exemplars: Vec<(LabelPairs<'a>, Sample)>,
     /// What the metric is: type, help, unit.
     pub metadata: Option<(MetricType, &'a [u8], &'a [u8])>,
 }
@@ -72,7 +75,7 @@ impl WriteRequestV2Builder {
     /// Adds a series with everything that it can have.
     pub fn full_series(&mut self, series: &SeriesV2<'_>) -> &mut Self {
         let mut labels = series.labels.clone();
-        labels.sort_by(|(a, _), (b, _)| a.cmp(b));
+        labels.sort_by_key(|&(name, _)| name);
         self.body.clear();
         put_refs(&mut self.body, &mut self.symbols, labels);
         for sample in &series.samples {
@@ -147,6 +150,12 @@ impl Interner {
 
     pub(in crate::write) fn len(&self) -> usize {
         self.numbers.len()
+    }
+
+    /// Forgets the symbols from this number on, which began at this place of the encoded ones.
+    pub(in crate::write) fn truncate(&mut self, count: usize, encoded: usize) {
+        self.numbers.retain(|_, number| (*number as usize) < count);
+        self.encoded.truncate(encoded);
     }
 }
 

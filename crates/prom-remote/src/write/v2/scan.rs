@@ -8,7 +8,7 @@ use crate::{
     Limits,
     wire::Fields,
     write::{
-        scan::{CleanSeries, Content, canonical_sample, common_prefix},
+        scan::{CleanSeries, Content, canonical_sample, common_prefix, differs_in_value_only, has_value},
         view::HistogramView,
     },
 };
@@ -17,9 +17,16 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct SeriesV2Scanner<'a, 's> {
     symbols: &'s SymbolTable<'a>,
-    /// The packed label references of the series before.
+    /// The series before, and its packed label references.
+    body: &'a [u8],
     refs: &'a [u8],
+    refs_at: usize,
     labels: Vec<KnownRefs>,
+    /// What stands behind its labels, if that is but one sample with a value and a timestamp, and perhaps known
+    /// metadata; else empty.
+    known_rest: &'a [u8],
+    /// The label that was last found to differ.
+    differing: usize,
     has_metric_name: bool,
     /// The last metadata whose references were found good.
     known_metadata: &'a [u8],
@@ -38,8 +45,12 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
     pub(super) fn new(symbols: &'s SymbolTable<'a>) -> Self {
         Self {
             symbols,
+            body: b"",
             refs: b"",
+            refs_at: 0,
             labels: Vec::new(),
+            known_rest: b"",
+            differing: 0,
             has_metric_name: false,
             known_metadata: b"",
             has_metadata: false,
@@ -53,9 +64,11 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
     #[inline]
     pub(super) fn scan(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
         let scanned = self.scan_known(body, limits);
+        self.body = body;
         if scanned.is_none() {
             self.refs = b"";
             self.labels.clear();
+            self.known_rest = b"";
         }
         scanned
     }
@@ -78,10 +91,22 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
         self.has_metadata
     }
 
-    /// The packed references of the last clean series.
+    /// The packed references of the last clean series, and what stands behind them.
     #[inline]
-    pub(super) fn refs(&self) -> &'a [u8] {
-        self.refs
+    pub(super) fn refs_and_rest(&self) -> (&'a [u8], &'a [u8]) {
+        (self.refs, self.body.get(self.refs_at + self.refs.len()..).unwrap_or_default())
+    }
+
+    /// How many bytes the references of the last clean series take.
+    #[inline]
+    pub(super) fn refs_length(&self) -> usize {
+        self.refs.len()
+    }
+
+    /// The last clean series from its label references on.
+    #[inline]
+    pub(super) fn refs_and_all(&self) -> &'a [u8] {
+        self.body.get(self.refs_at..).unwrap_or_default()
     }
 
     /// The names of the labels of the last clean series.
@@ -100,11 +125,16 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
         let (refs, rest) = packed_refs(body)?;
         let has_same_names = self.scan_labels(refs, limits)?;
         self.refs = refs;
+        self.refs_at = body.len() - rest.len() - refs.len();
         if !has_same_names {
             let has_metric_name = self.names().any(|name| name == b"__name__");
             self.has_metric_name = has_metric_name;
         }
-        self.scan_content(rest)?;
+        if !differs_in_value_only(rest, self.known_rest) {
+            let is_plain = self.scan_content(rest)?;
+            let is_one_value = is_plain && self.content.samples == 1 && has_value(rest);
+            self.known_rest = if is_one_value { rest } else { b"" };
+        }
         Some(CleanSeries { has_same_names })
     }
 
@@ -120,13 +150,19 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             let same = common_prefix(refs.get(position..)?, self.refs.get(known_position..)?);
             let same_end = known_position + same;
             let unchanged_from = index;
-            let moved = position.wrapping_sub(known_position);
-            while let Some(label) = self.labels.get_mut(index).filter(|label| label.end <= same_end) {
-                known_position = label.end;
-                label.end = label.end.wrapping_add(moved);
-                index += 1;
+            if position == known_position {
+                index = self.label_at(same_end, index);
+                known_position = self.label_start(index);
+                position = known_position;
+            } else {
+                let moved = position.wrapping_sub(known_position);
+                while let Some(label) = self.labels.get_mut(index).filter(|label| label.end <= same_end) {
+                    known_position = label.end;
+                    label.end = label.end.wrapping_add(moved);
+                    index += 1;
+                }
+                position = known_position.wrapping_add(moved);
             }
-            position = known_position.wrapping_add(moved);
             if index > unchanged_from {
                 if !is_order_known && !self.is_in_order(unchanged_from) {
                     return None;
@@ -153,9 +189,11 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             if !self.symbols.is_clean(value) {
                 return None;
             }
-            if !(is_order_known && has_known_name) && !self.is_in_order(index) {
+            let keeps_order = is_order_known && has_known_name;
+            if !keeps_order && !self.is_in_order(index) {
                 return None;
             }
+            self.differing = index;
             is_order_known = has_known_name;
             index += 1;
         }
@@ -178,14 +216,35 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             .then_some(has_same_names)
     }
 
+    /// The number of the label that holds this place of the series before, not below `from`; the number of labels if it
+    /// is behind them.
+    #[inline]
+    fn label_at(&self, place: usize, from: usize) -> usize {
+        if self.labels.last().is_some_and(|last| last.end <= place) {
+            return self.labels.len();
+        }
+        let is_in_same = self.differing >= from
+            && self.label_start(self.differing) <= place
+            && self.labels.get(self.differing).is_some_and(|label| place < label.end);
+        if is_in_same {
+            return self.differing;
+        }
+        let mut index = from;
+        while self.labels.get(index).is_some_and(|label| label.end <= place) {
+            index += 1;
+        }
+        index
+    }
+
     /// Whether the name of label `index` is greater than the one before it.
     fn is_in_order(&self, index: usize) -> bool {
         let name = |index: usize| self.labels.get(index).and_then(|label| self.symbols.get(label.name));
         index.checked_sub(1).is_none_or(|before| name(before) < name(index))
     }
 
+    /// Tells whether there are but canonical samples and known metadata.
     #[inline]
-    fn scan_content(&mut self, rest: &'a [u8]) -> Option<()> {
+    fn scan_content(&mut self, rest: &'a [u8]) -> Option<bool> {
         self.content = Content::default();
         self.has_metadata = false;
         let mut rest = rest;
@@ -200,11 +259,16 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             && after == self.known_metadata
         {
             self.has_metadata = true;
-            return Some(());
+            return Some(true);
         }
-        if rest.is_empty() { Some(()) } else { self.scan_any_content(rest) }
+        if rest.is_empty() {
+            return Some(true);
+        }
+        self.scan_any_content(rest)?;
+        Some(false)
     }
 
+    #[cold]
     fn scan_any_content(&mut self, rest: &'a [u8]) -> Option<()> {
         let mut metadata = MetadataV2View::default();
         let mut metadata_bytes = None;

@@ -231,6 +231,16 @@ impl<'a> ExemplarV2View<'a> {
         resolve(self.refs(), symbols)
     }
 
+    /// Returns the number of label references: twice the number of labels.
+    pub fn ref_count(&self) -> usize {
+        self.refs().count()
+    }
+
+    /// Returns timestamp and value.
+    pub fn sample(&self) -> Sample {
+        Sample { timestamp_ms: self.timestamp_ms, value_bits: self.value_bits }
+    }
+
     pub(super) fn refs(&self) -> Refs<'a> {
         Refs { fields: Fields::new(self.message), packed: Fields::new(b"") }
     }
@@ -293,7 +303,7 @@ pub(super) fn sample(field: &Field<'_>) -> Result<SampleV2, DecodeError> {
 }
 
 /// The start timestamp of a histogram, which 1.0 does not know; 0 is unset.
-pub(super) fn start_of_histogram(field: &Field<'_>) -> Result<i64, DecodeError> {
+pub(in crate::write) fn start_of_histogram(field: &Field<'_>) -> Result<i64, DecodeError> {
     let mut start = 0;
     let mut fields = field.message()?;
     while let Some(field) = fields.next()? {

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use super::{
     LABEL_REFS, SERIES, SeriesV2View, SymbolTable, keep,
-    scan::{LABEL_REFS_KEY, SeriesV2Scanner, packed_refs, read_ref},
+    scan::{LABEL_REFS_KEY, SeriesV2Scanner, read_ref},
 };
 use crate::{
     DecodeError, DecodeErrorKind, LabelSplicer, Limits, SpliceReport, ValidationReport,
-    wire::{Field, Fields, put_bytes, put_varint, varint_length},
+    wire::{Field, Fields, put_bytes, put_fields_without, put_short, put_varint, varint_length},
     write::edit::{self, Item, LabelEdit, Origin, Piece, Plan},
 };
 
@@ -109,7 +109,7 @@ impl<'a, 's> Run<'a, 's> {
         output: &'s mut Vec<u8>,
     ) -> Self {
         output.clear();
-        output.reserve(request.len() + request.len() / 8);
+        output.reserve(request.len() + (request.len() / 8).min(MAX_RESERVE));
         let place = (symbols.end == 0).then_some(0);
         Self {
             edits: &splicer.edits,
@@ -133,7 +133,12 @@ impl<'a, 's> Run<'a, 's> {
         is_validating: bool,
     ) -> Result<Option<(ValidationReport, SpliceReport)>, DecodeError> {
         let mut fields = Fields::new(request);
-        while let Some(field) = fields.next()? {
+        loop {
+            while let Some(field) = fields.next_short(SERIES_KEY) {
+                let index = self.seen;
+                self.series(&field, is_validating).map_err(|error| error.in_series(index))?;
+            }
+            let Some(field) = fields.next()? else { break };
             if field.number == SERIES {
                 let index = self.seen;
                 self.series(&field, is_validating).map_err(|error| error.in_series(index))?;
@@ -178,7 +183,7 @@ impl<'a, 's> Run<'a, 's> {
         self.report.series += 1;
         match clean {
             Some(_) => {
-                self.put_planned(body);
+                self.put_planned();
                 Ok(())
             }
             None => self.rewrite(series),
@@ -187,17 +192,18 @@ impl<'a, 's> Run<'a, 's> {
 
     /// Writes a clean series by the plan for its label names.
     #[inline]
-    fn put_planned(&mut self, body: &[u8]) {
+    fn put_planned(&mut self) {
         self.report.conflicts += usize::from(self.plan.had_conflict);
-        let refs = self.scanner.refs();
-        let rest = packed_refs(body).map(|(_, rest)| rest).unwrap_or_default();
         if let Some((place, edit)) = self.plan.insertion {
-            let (before, after) =
-                refs.split_at_checked(self.scanner.label_start(place)).unwrap_or((refs, b""));
             let label = self.added.get(edit).map(Vec::as_slice).unwrap_or_default();
-            put_series(self.output, &[before, label, after], rest);
+            let body = self.scanner.refs_and_all();
+            let (before, after) =
+                body.split_at_checked(self.scanner.label_start(place)).unwrap_or((body, b""));
+            let refs_length = self.scanner.refs_length() + label.len();
+            put_inserted(self.output, refs_length, [before, label, after]);
             return;
         }
+        let (refs, rest) = self.scanner.refs_and_rest();
         let mut edited = Vec::with_capacity(refs.len() + 16);
         for piece in &self.plan.pieces {
             let kept = |start: usize, end: usize| {
@@ -257,8 +263,7 @@ impl<'a, 's> Run<'a, 's> {
                 }
             }
         }
-        put_series(self.output, &[&edited], &without_refs(series)?);
-        Ok(())
+        put_rewritten(self.output, &edited, series)
     }
 
     /// Gives numbers to the labels that the edits add.
@@ -309,17 +314,40 @@ impl Appended {
     }
 }
 
-/// The fields of a series other than the label references.
-pub(super) fn without_refs(series: &Field<'_>) -> Result<Vec<u8>, DecodeError> {
+/// Writes a series whose label references, of this length, begin the pieces.
+#[inline]
+fn put_inserted(output: &mut Vec<u8>, refs_length: usize, pieces: [&[u8]; 3]) {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let header = 1 + varint_length(refs_length as u64);
+    output.reserve(length + 2 * MAX_HEADER);
+    output.push(SERIES_KEY);
+    put_varint(output, (header + length) as u64);
+    output.push(LABEL_REFS_KEY);
+    put_varint(output, refs_length as u64);
+    pieces.iter().for_each(|piece| put_short(output, piece));
+}
+
+/// Writes a series with other label references, which stand first, and the rest of its fields.
+pub(super) fn put_rewritten(
+    output: &mut Vec<u8>,
+    refs: &[u8],
+    series: &Field<'_>,
+) -> Result<(), DecodeError> {
     let body = series.bytes()?;
-    let mut rest = Vec::with_capacity(body.len());
+    let mut rest_length = body.len();
     let mut fields = series.message()?;
     while let Some(field) = fields.next()? {
-        if field.number != LABEL_REFS {
-            rest.extend_from_slice(body.get(field.start..field.end).unwrap_or_default());
+        if field.number == LABEL_REFS {
+            rest_length -= field.end - field.start;
         }
     }
-    Ok(rest)
+    let header = if refs.is_empty() { 0 } else { 1 + varint_length(refs.len() as u64) };
+    output.push(SERIES_KEY);
+    put_varint(output, (header + refs.len() + rest_length) as u64);
+    if !refs.is_empty() {
+        put_bytes(output, LABEL_REFS as u8, refs);
+    }
+    put_fields_without(output, body, LABEL_REFS)
 }
 
 /// Writes a series: its references in pieces, and the rest.
@@ -343,3 +371,6 @@ pub(super) const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
 
 /// The key of a series and the longest length.
 const MAX_HEADER: usize = 11;
+
+/// The most that is reserved for what the labels add.
+const MAX_RESERVE: usize = 2 << 20;

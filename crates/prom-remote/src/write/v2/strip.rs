@@ -3,7 +3,7 @@
 use super::{
     SERIES, SYMBOLS, SeriesV2View, SymbolTable, WriteRequestV2View,
     scan::packed_refs,
-    splice::{put_series, without_refs},
+    splice::{put_rewritten, put_series},
 };
 use crate::{
     DecodeError, DecodeErrorKind, LabelSplicer, Limits,
@@ -122,7 +122,7 @@ fn put_stripped(output: &mut Vec<u8>, series: &Field<'_>, refs: &[u64]) -> Resul
     refs.iter().for_each(|&reference| put_varint(&mut encoded, reference));
     match packed_refs(series.bytes()?) {
         Some((_, rest)) if !has_more_refs(rest)? => put_series(output, &[&encoded], rest),
-        _ => put_series(output, &[&encoded], &without_refs(series)?),
+        _ => put_rewritten(output, &encoded, series)?,
     }
     Ok(())
 }

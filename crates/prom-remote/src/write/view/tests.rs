@@ -39,7 +39,9 @@ fn compare(bytes: &[u8], summary: &Summary, decoded: &WriteRequest) {
         assert_eq!(view.histograms().map(|h| h.timestamp_ms).collect::<Vec<_>>(), histograms);
         assert_eq!(view.exemplar_count(), series.exemplars.len());
         let times = samples.iter().map(|s| s.timestamp_ms).chain(histograms);
-        times.for_each(|time| TimestampBounds::include(&mut bounds, time));
+        times.for_each(|time| {
+            TimestampBounds::merge(&mut bounds, Some(TimestampBounds { min_ms: time, max_ms: time }));
+        });
     }
     assert_eq!(summary.timestamps, bounds);
     assert_eq!(summary.samples, decoded.timeseries.iter().map(|s| s.samples.len()).sum::<usize>());
