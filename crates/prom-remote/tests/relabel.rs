@@ -156,13 +156,13 @@ fn errors_name_the_rule() {
 
 #[test]
 fn memory_is_bounded_and_forgets_what_was_not_met_for_long() {
-    let rule = rule(&serde_json::json!({"target_label": "source", "replacement": "kafka"})).unwrap();
+    let rules = [rule(&serde_json::json!({"target_label": "source", "replacement": "kafka"})).unwrap()];
     let mut memory = RelabelMemory::default();
     memory.max_series = 100;
-    let mut by_series = Relabeler::with(&[rule.clone()], LabelNames::Utf8, memory).unwrap();
+    let mut by_series = Relabeler::with(&rules, LabelNames::Utf8, memory).unwrap();
     memory.max_series = usize::MAX;
     memory.max_bytes = 10_000;
-    let mut by_bytes = Relabeler::with(&[rule], LabelNames::Utf8, memory).unwrap();
+    let mut by_bytes = Relabeler::with(&rules, LabelNames::Utf8, memory).unwrap();
     for number in 0..1_000 {
         let name = format!("metric_{number}");
         for relabeler in [&mut by_series, &mut by_bytes] {
