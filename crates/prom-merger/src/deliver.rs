@@ -34,7 +34,7 @@ pub(crate) fn judge(error: &WriteError) -> Verdict {
         WriteError::Rejected { status: ..=399 | 401 | 403 | 404 | 405 | 407 | 415, .. } => {
             again(FailureClass::Destination, None)
         }
-        WriteError::Rejected { status, message } => {
+        WriteError::Rejected { status, message } | WriteError::Partial { status, message, .. } => {
             Verdict::Reject { status: *status, message: message.clone() }
         }
         // A kind that is not known yet loses nothing by waiting.

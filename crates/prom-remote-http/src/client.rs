@@ -1,7 +1,12 @@
 //! What the write and the read client share: configuration, sending, bounded reading.
 
+mod backoff;
+mod batch;
+mod negotiate;
 mod read;
 mod retry;
+mod stream;
+mod tls;
 mod write;
 
 use std::{error::Error, time::Duration};
@@ -18,10 +23,15 @@ use reqwest::{
 };
 use thiserror::Error;
 
+pub use backoff::Backoff;
+pub use batch::{MessageBatch, MessageBatchError};
+pub use negotiate::{NegotiationConfig, NegotiationError, Sent, WriteBatch, WriteNegotiator};
 pub use read::{ReadClient, ReadError};
-pub use write::{WriteClient, WriteError, Written};
+pub use stream::{SeriesAnswer, SeriesContentError, SeriesStream};
+pub use tls::TlsConfig;
+pub use write::{WriteClient, WriteError, WriteForm, WriteRequest, Written};
 
-use crate::Authorization;
+use crate::{Authorization, protocol::VICTORIA_METRICS_VERSION};
 
 /// Where a client sends and how.
 ///
@@ -43,6 +53,8 @@ pub struct ClientConfig {
     pub headers: HeaderMap,
     /// How to prove who we are.
     pub authorization: Authorization,
+    /// Certificates for `https`.
+    pub tls: TlsConfig,
     /// The `User-Agent`, which the specification demands. Default `prom-remote-http/` and the version.
     pub user_agent: String,
     /// Bounds on answers.
@@ -65,6 +77,15 @@ pub enum ClientConfigError {
         /// The name of the header.
         name: HeaderName,
     },
+    /// A certificate or key is not PEM, or there is none in it.
+    #[error("{what} cannot be read")]
+    Certificate {
+        /// Which setting.
+        what: &'static str,
+        /// What the TLS library said.
+        #[source]
+        error: reqwest::Error,
+    },
     /// The HTTP client cannot be built, for instance because of an invalid `User-Agent`.
     #[error("HTTP client cannot be built")]
     Client(#[source] reqwest::Error),
@@ -83,6 +104,7 @@ impl ClientConfig {
             timeout: Duration::from_secs(30),
             headers: HeaderMap::new(),
             authorization: Authorization::None,
+            tls: TlsConfig::default(),
             user_agent: concat!("prom-remote-http/", env!("CARGO_PKG_VERSION")).to_owned(),
             limits: Limits::default(),
         })
@@ -101,7 +123,9 @@ impl Sender {
         if let Some(name) = config.headers.keys().find(|name| is_reserved(name, &config.authorization)) {
             return Err(ClientConfigError::ReservedHeader { name: name.clone() });
         }
-        let client = Client::builder()
+        let client = config
+            .tls
+            .apply(Client::builder())?
             .http1_only()
             // Proxies come from the environment, which is the binaries' business.
             .no_proxy()
@@ -113,20 +137,15 @@ impl Sender {
         Ok(Self { client, config })
     }
 
-    /// Posts a snappy block with the protocol's headers and those of the caller.
+    /// Posts a body with the protocol's headers and those of the caller.
     async fn post(
         &self,
         body: Bytes,
-        protocol_headers: &[(&'static str, &'static str)],
+        protocol_headers: &[(&'static str, String)],
     ) -> reqwest::Result<Response> {
-        let request = self
-            .client
-            .post(self.config.url.clone())
-            .headers(self.config.headers.clone())
-            .header(CONTENT_ENCODING, "snappy")
-            .header(CONTENT_TYPE, "application/x-protobuf");
+        let request = self.client.post(self.config.url.clone()).headers(self.config.headers.clone());
         let request =
-            protocol_headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            protocol_headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         self.config.authorization.apply(request).body(body).send().await
     }
 }
@@ -134,8 +153,10 @@ impl Sender {
 fn is_reserved(name: &HeaderName, authorization: &Authorization) -> bool {
     let is_double = *name == AUTHORIZATION && *authorization != Authorization::None;
     let is_transport = [CONTENT_ENCODING, CONTENT_TYPE, CONTENT_LENGTH, CONNECTION, HOST].contains(name);
-    let is_protocol = ["user-agent", "accept-encoding", "transfer-encoding"].contains(&name.as_str())
-        || name.as_str().starts_with("x-prometheus-remote-");
+    let is_protocol = ["user-agent", "accept-encoding", "transfer-encoding", "retry-attempt"]
+        .contains(&name.as_str())
+        || name.as_str().starts_with("x-prometheus-remote-")
+        || name.as_str() == VICTORIA_METRICS_VERSION;
     is_double || is_transport || is_protocol
 }
 

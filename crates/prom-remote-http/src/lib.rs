@@ -37,10 +37,17 @@
 
 mod auth;
 mod client;
+mod protocol;
 mod server;
 
 pub use auth::{Authorization, Secret};
-pub use client::{ClientConfig, ClientConfigError, ReadClient, ReadError, WriteClient, WriteError, Written};
+pub use client::{
+    Backoff, ClientConfig, ClientConfigError, MessageBatch, MessageBatchError, NegotiationConfig,
+    NegotiationError, ReadClient, ReadError, Sent, SeriesAnswer, SeriesContentError, SeriesStream, TlsConfig,
+    WriteBatch, WriteClient, WriteError, WriteForm, WriteNegotiator, WriteRequest, Written,
+};
+pub use protocol::WrittenCounts;
 pub use server::{
-    WriteBody, WriteOutcome, WriteRejection, WriteServer, WriteServerConfig, WriteSink, read_write_body,
+    JudgedWrite, ReadFailure, ReadServer, ReadServerConfig, ReadSource, SeriesSink, WriteBody, WriteOutcome,
+    WriteRejection, WriteServer, WriteServerConfig, WriteSink, WriteVersion, read_write_body,
 };

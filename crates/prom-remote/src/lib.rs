@@ -41,12 +41,14 @@
 
 mod compression;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzzing;
 mod histogram;
 mod limits;
 mod proto;
-#[allow(dead_code, reason = "the groups of an expression are for relabelling")]
 mod re2;
 mod read;
+mod relabel;
 mod sample;
 mod wire;
 mod write;
@@ -65,10 +67,18 @@ pub use read::{
     SeriesContent, SeriesDecodeError, SeriesDecodeErrorKind, StreamWriter, StreamedSeries, chunk_histograms,
     chunk_samples, decode_samples, write_frame,
 };
+pub use relabel::{
+    LabelNames, RelabelAction, RelabelError, RelabelMemory, RelabelReport, RelabelRequestError, RelabelRule,
+    RelabelRuleError, RelabelRuleErrorKind, Relabeled, RelabeledLabels, Relabeler, UnknownRelabelAction,
+};
 pub use sample::{InvalidTimeRange, STALE_MARKER_BITS, Sample, StartedSample, TimeRange, TimestampBounds};
 pub use wire::{DecodeError, DecodeErrorKind};
 pub use write::{
-    Entries, Entry, Fault, HistogramView, InvalidLabel, KeepReport, LabelSplicer, LabelView, Labels,
-    MetadataView, MetricType, SeriesVerdict, SeriesView, Severity, SpliceReport, Summary, UnknownFieldView,
-    ValidationReport, WriteRequestBuilder, WriteRequestView, keep_series, validate,
+    CoalesceError, CoalesceReport, ConversionReport, ConvertedV1, Entries, EntriesV2, Entry, EntryV2,
+    ExemplarV2View, Fault, HistogramFault, HistogramView, InvalidLabel, KeepReport, LabelEdit, LabelPairs,
+    LabelRef, LabelSplicer, LabelView, Labels, Loss, LossKind, MetadataV2View, MetadataView, MetricType,
+    SampleV2, SeriesV2, SeriesV2View, SeriesVerdict, SeriesView, Severity, SpliceReport, SplitReport,
+    SplitSize, Summary, SymbolTable, UnknownFieldView, ValidationReport, WriteRequestBuilder,
+    WriteRequestV2Builder, WriteRequestV2View, WriteRequestView, concatenate, convert_to_v1, convert_to_v2,
+    keep_series, keep_series_v2, merge_v2, split, split_v2, validate, validate_v2,
 };

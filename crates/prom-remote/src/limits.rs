@@ -17,6 +17,8 @@ pub struct Limits {
     pub max_samples: usize,
     /// The most labels of one series. Default 256.
     pub max_labels_per_series: usize,
+    /// The most symbols of one remote-write 2.0 message. Default 262,144.
+    pub max_symbols: usize,
     /// The longest label name or label value, in bytes. Default 64 KiB.
     pub max_label_bytes: usize,
     /// The most queries of one remote-read request. Default 1,000.
@@ -39,6 +41,7 @@ impl Default for Limits {
             max_series: 100_000,
             max_samples: 5_000_000,
             max_labels_per_series: 256,
+            max_symbols: 256 << 10,
             max_label_bytes: 64 << 10,
             max_queries: 1_000,
             max_matchers_per_query: 1_000,

@@ -76,10 +76,7 @@ pub struct TimestampBounds {
 }
 
 impl TimestampBounds {
-    pub(crate) fn include(bounds: &mut Option<Self>, timestamp_ms: i64) {
-        Self::merge(bounds, Some(Self { min_ms: timestamp_ms, max_ms: timestamp_ms }));
-    }
-
+    #[inline]
     pub(crate) fn merge(bounds: &mut Option<Self>, other: Option<Self>) {
         *bounds = match (*bounds, other) {
             (Some(a), Some(b)) => {

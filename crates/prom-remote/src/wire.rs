@@ -3,7 +3,13 @@
 //! Accepts and refuses exactly what prost does for messages of known shape; a property test in `write::view`
 //! holds the two together.
 
+mod put;
+
 use thiserror::Error;
+
+pub(crate) use self::put::{
+    put_bytes, put_bytes_unless_empty, put_fields_without, put_short, put_varint, varint_length,
+};
 
 /// The bytes are not the message they should be, or go over a limit of the walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -53,6 +59,21 @@ pub enum DecodeErrorKind {
         /// The limit.
         limit: usize,
     },
+    /// More symbols than [`Limits::max_symbols`](crate::Limits::max_symbols).
+    #[error("more symbols than the limit of {limit}")]
+    TooManySymbols {
+        /// The limit.
+        limit: usize,
+    },
+    /// The result would be longer than [`Limits::max_decoded_bytes`](crate::Limits::max_decoded_bytes).
+    #[error("result is longer than the limit of {limit} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The label references of a 2.0 series are not pairs, or point outside of the symbols.
+    #[error("label references are not pairs of symbols")]
+    BadLabelRefs,
     /// More samples than [`Limits::max_samples`](crate::Limits::max_samples).
     #[error("more samples than the limit of {limit}")]
     TooManySamples {
@@ -151,27 +172,43 @@ impl<'a> Field<'a> {
 
     /// Checks a repeated number of 64 fixed bits, packed or not.
     pub(crate) fn check_repeated_fixed64(&self) -> Result<(), DecodeError> {
+        self.for_each_fixed64(|_| ())
+    }
+
+    /// Visits the elements of a repeated number of 64 fixed bits, packed or not.
+    pub(crate) fn for_each_fixed64(&self, mut visit: impl FnMut(u64)) -> Result<(), DecodeError> {
         match self.value {
-            Value::Fixed64(_) => Ok(()),
-            Value::Bytes(bytes) if bytes.len() % 8 == 0 => Ok(()),
-            Value::Bytes(_) => Err(DecodeError::new(DecodeErrorKind::Truncated, self.base + self.end)),
-            _ => Err(self.wrong_wire_type()),
+            Value::Fixed64(bits) => visit(bits),
+            Value::Bytes(bytes) => {
+                let (elements, rest) = bytes.as_chunks::<8>();
+                if !rest.is_empty() {
+                    return Err(DecodeError::new(DecodeErrorKind::Truncated, self.base + self.end));
+                }
+                elements.iter().for_each(|bits| visit(u64::from_le_bytes(*bits)));
+            }
+            _ => return Err(self.wrong_wire_type()),
         }
+        Ok(())
     }
 
     /// Checks a repeated number of variable length, packed or not.
     pub(crate) fn check_repeated_varint(&self) -> Result<(), DecodeError> {
+        self.for_each_varint(|_| ())
+    }
+
+    /// Visits the elements of a repeated number of variable length, packed or not.
+    pub(crate) fn for_each_varint(&self, mut visit: impl FnMut(u64)) -> Result<(), DecodeError> {
         match self.value {
-            Value::Varint(_) => Ok(()),
+            Value::Varint(number) => visit(number),
             Value::Bytes(bytes) => {
                 let mut packed = Fields::at(bytes, self.content_offset(bytes));
                 while packed.position < bytes.len() {
-                    packed.read_varint()?;
+                    visit(packed.read_varint()?);
                 }
-                Ok(())
             }
-            _ => Err(self.wrong_wire_type()),
+            _ => return Err(self.wrong_wire_type()),
         }
+        Ok(())
     }
 
     fn wrong_wire_type(&self) -> DecodeError {
@@ -227,17 +264,29 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, value, start, end: self.position, base: self.base }))
     }
 
-    /// Moves past bytes that are known to be whole fields.
+    /// Returns the next field if its key is this one of one byte, and its content is shorter than 16,384 bytes: what
+    /// [`next`](Self::next) would return, sooner. Moves on only if it returns a field.
+    #[inline(always)]
+    pub(crate) fn next_short(&mut self, key: u8) -> Option<Field<'a>> {
+        let start = self.position;
+        let (length, header) = match self.bytes.get(start..)? {
+            [first, length @ 0..0x80, ..] if *first == key => (usize::from(*length), 2),
+            [first, low, high @ 0..0x80, ..] if *first == key => {
+                (usize::from(*low & 0x7f) | usize::from(*high) << 7, 3)
+            }
+            _ => return None,
+        };
+        let content = self.bytes.get(start + header..start + header + length)?;
+        self.position = start + header + length;
+        let number = u32::from(key >> 3);
+        Some(Field { number, value: Value::Bytes(content), start, end: self.position, base: self.base })
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.position >= self.bytes.len()
+    }
+
     #[inline]
-    pub(crate) fn skip(&mut self, length: usize) {
-        self.position += length;
-    }
-
-    /// Where the next field starts, from the start of the message.
-    pub(crate) fn position(&self) -> usize {
-        self.position
-    }
-
     fn read_key(&mut self) -> Result<(u32, u8), DecodeError> {
         let offset = self.base + self.position;
         let key = self.read_varint()?;
@@ -251,16 +300,21 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn read_varint(&mut self) -> Result<u64, DecodeError> {
-        match self.bytes.get(self.position) {
-            Some(&byte) if byte < 0x80 => {
+    pub(crate) fn read_varint(&mut self) -> Result<u64, DecodeError> {
+        match self.bytes.get(self.position..) {
+            Some([byte @ 0..0x80, ..]) => {
                 self.position += 1;
-                Ok(u64::from(byte))
+                Ok(u64::from(*byte))
+            }
+            Some([low, high @ 0..0x80, ..]) => {
+                self.position += 2;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
             }
             _ => self.read_long_varint(),
         }
     }
 
+    #[cold]
     fn read_long_varint(&mut self) -> Result<u64, DecodeError> {
         let start = self.position;
         let rest = self.bytes.get(start..).unwrap_or_default();
@@ -327,27 +381,3 @@ impl<'a> Fields<'a> {
 
 /// Deep enough for any real message, shallow enough for any stack.
 const MAX_GROUP_DEPTH: usize = 64;
-
-/// Appends a number of variable length in its shortest form.
-#[inline]
-pub(crate) fn put_varint(output: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        output.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    output.push(number as u8);
-}
-
-/// Appends a length-delimited field.
-pub(crate) fn put_bytes(output: &mut Vec<u8>, field: u8, content: &[u8]) {
-    output.push(field << 3 | 2);
-    put_varint(output, content.len() as u64);
-    output.extend_from_slice(content);
-}
-
-/// Appends a length-delimited field unless it is empty, as proto3 does.
-pub(crate) fn put_bytes_unless_empty(output: &mut Vec<u8>, field: u8, content: &[u8]) {
-    if !content.is_empty() {
-        put_bytes(output, field, content);
-    }
-}

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prom_remote::{
-    CompressionError, Query, ReadDecodeError, ReadRequest, ReadSeries, decode_samples, decompress,
+    CompressionError, Query, ReadDecodeError, ReadRequest, ReadSeries, ReadStreamError, TimeRange,
+    decode_samples, decompress,
 };
 use reqwest::{
     Response,
@@ -14,7 +15,9 @@ use thiserror::Error;
 use super::{
     ClientConfig, ClientConfigError, Sender, describe, quote_body,
     retry::{Class, retry_after},
+    stream::SeriesStream,
 };
+use crate::protocol::{PROTOBUF, READ_VERSION, STREAMED_PROTOBUF};
 
 /// Asks one server by remote read; follows no redirect, uses no proxy, never retries.
 ///
@@ -63,6 +66,9 @@ pub enum ReadError {
     /// The question or the answer is no usable snappy block.
     #[error("remote-read answer cannot be decompressed")]
     Compression(#[from] CompressionError),
+    /// The streamed answer is broken, or the server gave up half-way; a shorter range may go better.
+    #[error("streamed remote-read answer cannot be read")]
+    Stream(#[source] ReadStreamError),
     /// The answer is no usable message.
     #[error("remote-read answer cannot be decoded")]
     Decode(#[from] ReadDecodeError),
@@ -102,25 +108,61 @@ impl ReadClient {
     /// # Errors
     /// See [`ReadError`]; the message is not yet decoded.
     pub async fn read_samples_message(&self, queries: &[Query]) -> Result<Vec<u8>, ReadError> {
-        let question = ReadRequest::samples(queries.to_vec()).encode_compressed()?;
-        let headers = [("x-prometheus-remote-read-version", "0.1.0"), ("accept-encoding", "snappy")];
+        let response = self.ask(&ReadRequest::samples(queries.to_vec())).await?;
+        match AnswerKind::of(response.headers())? {
+            AnswerKind::Samples => self.message(response).await,
+            AnswerKind::Streamed { content_type } => Err(ReadError::ContentType { content_type }),
+        }
+    }
+
+    /// Asks for streamed chunks, and takes samples from a server that has nothing else; returns the series as they
+    /// arrive, each clipped to the range of its query.
+    ///
+    /// Streamed, one frame and one series are held in memory; samples are held all, within the limits of the
+    /// configuration. The timeout of the configuration is for the whole answer: set it for the longest.
+    ///
+    /// # Errors
+    /// See [`ReadError`]: what is wrong before the first series.
+    pub async fn read(&self, queries: &[Query]) -> Result<SeriesStream, ReadError> {
+        let limits = self.sender.config.limits;
+        let ranges: Vec<TimeRange> = queries.iter().map(|query| query.range).collect();
+        let response = self.ask(&ReadRequest::streamed(queries.to_vec())).await?;
+        match AnswerKind::of(response.headers())? {
+            AnswerKind::Streamed { .. } => Ok(SeriesStream::streamed(response, ranges, limits)),
+            AnswerKind::Samples => {
+                let message = self.message(response).await?;
+                let results = decode_samples(&message, queries.len(), &limits)?;
+                Ok(SeriesStream::samples(results, ranges, limits))
+            }
+        }
+    }
+
+    /// Sends the question; returns the answer if it is a success.
+    async fn ask(&self, request: &ReadRequest) -> Result<Response, ReadError> {
+        let question = request.encode_compressed()?;
+        let headers = [
+            ("content-encoding", "snappy"),
+            ("content-type", PROTOBUF),
+            (READ_VERSION, "0.1.0"),
+            ("accept-encoding", "snappy"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()));
         let response = self.sender.post(question.into(), &headers).await.map_err(no_answer)?;
         let status = response.status();
         let after = retry_after(response.headers());
         match Class::of(status) {
-            Class::Success => {}
+            Class::Success => Ok(response),
             Class::Retryable => {
                 let message = quote_body(response).await;
-                return Err(ReadError::Retryable { after, status: Some(status.as_u16()), message });
+                Err(ReadError::Retryable { after, status: Some(status.as_u16()), message })
             }
             Class::Rejected => {
-                return Err(ReadError::Rejected {
-                    status: status.as_u16(),
-                    message: quote_body(response).await,
-                });
+                Err(ReadError::Rejected { status: status.as_u16(), message: quote_body(response).await })
             }
         }
-        check_content_type(response.headers())?;
+    }
+
+    async fn message(&self, response: Response) -> Result<Vec<u8>, ReadError> {
         let body = self.read_body(response).await?;
         let mut message = Vec::new();
         decompress(&body, &self.sender.config.limits, &mut message)?;
@@ -143,18 +185,27 @@ impl ReadClient {
     }
 }
 
-fn no_answer(error: reqwest::Error) -> ReadError {
+pub(super) fn no_answer(error: reqwest::Error) -> ReadError {
     ReadError::Retryable { after: None, status: None, message: describe(error) }
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), ReadError> {
-    let content_type =
-        headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let content_type = content_type.unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/x-protobuf") {
-        Ok(())
-    } else {
-        Err(ReadError::ContentType { content_type })
+enum AnswerKind {
+    Samples,
+    Streamed { content_type: String },
+}
+
+impl AnswerKind {
+    fn of(headers: &HeaderMap) -> Result<Self, ReadError> {
+        let content_type =
+            headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let content_type = content_type.unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case(PROTOBUF) {
+            Ok(Self::Samples)
+        } else if media_type.eq_ignore_ascii_case(STREAMED_PROTOBUF) {
+            Ok(Self::Streamed { content_type })
+        } else {
+            Err(ReadError::ContentType { content_type })
+        }
     }
 }

@@ -86,7 +86,10 @@ pub(crate) fn wild_request() -> impl Strategy<Value = Vec<u8>> {
 
 /// A canonical or wild request with some bytes changed, cut off or repeated.
 pub(crate) fn damaged_request() -> impl Strategy<Value = Vec<u8>> {
-    let whole = prop_oneof![canonical_request(), wild_request()];
+    damage(prop_oneof![canonical_request(), wild_request()])
+}
+
+pub(crate) fn damage(whole: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     (whole, vec((any::<Index>(), any::<u8>()), 0..4), any::<Index>(), any::<bool>()).prop_map(
         |(mut bytes, changes, cut, is_cut)| {
             for (place, byte) in changes {
@@ -231,7 +234,7 @@ fn wild_label() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Field numbers above all known ones.
-fn unknown_field() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn unknown_field() -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![20_u64..40, Just(536_870_911)];
     (number, 0..5_u8, any::<u64>(), vec(any::<u8>(), 0..5)).prop_map(|(number, kind, bits, bytes)| {
         let mut field = Vec::new();
@@ -254,7 +257,7 @@ fn unknown_field() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A length-delimited field; `long` writes key and length with more bytes than they need.
-fn delimited(number: u8, content: &[u8], long: bool) -> Vec<u8> {
+pub(crate) fn delimited(number: u8, content: &[u8], long: bool) -> Vec<u8> {
     let mut field = Vec::new();
     if long {
         field.extend_from_slice(&[number << 3 | 0x82, 0]);
@@ -269,4 +272,47 @@ fn delimited(number: u8, content: &[u8], long: bool) -> Vec<u8> {
         put_bytes(&mut field, number, content);
     }
     field
+}
+
+/// `UPDATE=1` writes the seeds of the fuzz targets: a few requests of every kind.
+#[test]
+fn seeds_are_committed() {
+    use proptest::{
+        strategy::ValueTree,
+        test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+    };
+
+    use crate::write::v2::strategies as v2;
+
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let kinds: [(&str, BoxedStrategy<Vec<u8>>); 8] = [
+        ("canonical-1", canonical_request().boxed()),
+        ("tidy-1", tidy_request().boxed()),
+        ("similar-1", similar_series().boxed()),
+        ("wild-1", wild_request().boxed()),
+        ("damaged-1", damaged_request().boxed()),
+        ("canonical-2", v2::canonical_request().boxed()),
+        ("wild-2", v2::wild_request().boxed()),
+        ("damaged-2", v2::damaged_request().boxed()),
+    ];
+    for (kind, strategy) in kinds {
+        for number in 0..4 {
+            let seed = strategy.new_tree(&mut runner).expect("a strategy without filters").current();
+            let targets: &[&str] = if kind.ends_with('1') {
+                &["write_v1", "splice", "convert"]
+            } else {
+                &["write_v2", "splice", "convert"]
+            };
+            for target in targets {
+                let path = folder.join(target).join(format!("{kind}-{number}"));
+                if std::env::var_os("UPDATE").is_some() {
+                    std::fs::create_dir_all(folder.join(target)).expect("the corpus is writable");
+                    std::fs::write(&path, &seed).expect("the corpus is writable");
+                }
+                assert!(path.exists(), "{} is missing: run with UPDATE=1", path.display());
+            }
+        }
+    }
 }

@@ -1,0 +1,9 @@
+//! Several requests as one, and one as several.
+
+mod coalesce;
+mod split;
+#[cfg(test)]
+mod tests;
+
+pub use coalesce::{CoalesceError, CoalesceReport, concatenate, merge_v2};
+pub use split::{SplitReport, SplitSize, split, split_v2};

@@ -1,0 +1,342 @@
+//! The fast walk over a 2.0 series as real senders write it; see the scanner of 1.0.
+
+use super::{
+    EXEMPLARS, HISTOGRAMS, LABEL_REFS, METADATA, MetadataV2View, SAMPLES, SymbolTable,
+    series::{exemplar, include_metadata, sample, start_of_histogram},
+};
+use crate::{
+    Limits,
+    wire::Fields,
+    write::{
+        scan::{CleanSeries, Content, canonical_sample, common_prefix, differs_in_value_only, has_value},
+        view::HistogramView,
+    },
+};
+
+/// Scans the series of one request, one after the other.
+#[derive(Debug)]
+pub(super) struct SeriesV2Scanner<'a, 's> {
+    symbols: &'s SymbolTable<'a>,
+    /// The series before, and its packed label references.
+    body: &'a [u8],
+    refs: &'a [u8],
+    refs_at: usize,
+    labels: Vec<KnownRefs>,
+    /// What stands behind its labels, if that is but one sample with a value and a timestamp, and perhaps known
+    /// metadata; else empty.
+    known_rest: &'a [u8],
+    /// The label that was last found to differ.
+    differing: usize,
+    has_metric_name: bool,
+    /// The last metadata whose references were found good.
+    known_metadata: &'a [u8],
+    has_metadata: bool,
+    content: Content,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct KnownRefs {
+    /// Where its references end in the packed field.
+    end: usize,
+    name: u32,
+}
+
+impl<'a, 's> SeriesV2Scanner<'a, 's> {
+    pub(super) fn new(symbols: &'s SymbolTable<'a>) -> Self {
+        Self {
+            symbols,
+            body: b"",
+            refs: b"",
+            refs_at: 0,
+            labels: Vec::new(),
+            known_rest: b"",
+            differing: 0,
+            has_metric_name: false,
+            known_metadata: b"",
+            has_metadata: false,
+            content: Content::default(),
+        }
+    }
+
+    /// Scans the body of a `TimeSeries`; `None` if the series is not clean or not well formed, which the slow way
+    /// must then tell. Clean is: one packed field of references at its beginning, its labels clean as in 1.0, the
+    /// references of its metadata good.
+    #[inline]
+    pub(super) fn scan(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
+        let scanned = self.scan_known(body, limits);
+        self.body = body;
+        if scanned.is_none() {
+            self.refs = b"";
+            self.labels.clear();
+            self.known_rest = b"";
+        }
+        scanned
+    }
+
+    /// What the last clean series holds besides its labels.
+    #[inline]
+    pub(super) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Whether the last clean series has a label `__name__`.
+    #[inline]
+    pub(super) fn has_metric_name(&self) -> bool {
+        self.has_metric_name
+    }
+
+    /// Whether the last clean series has metadata.
+    #[inline]
+    pub(super) fn has_metadata(&self) -> bool {
+        self.has_metadata
+    }
+
+    /// The packed references of the last clean series, and what stands behind them.
+    #[inline]
+    pub(super) fn refs_and_rest(&self) -> (&'a [u8], &'a [u8]) {
+        (self.refs, self.body.get(self.refs_at + self.refs.len()..).unwrap_or_default())
+    }
+
+    /// How many bytes the references of the last clean series take.
+    #[inline]
+    pub(super) fn refs_length(&self) -> usize {
+        self.refs.len()
+    }
+
+    /// The last clean series from its label references on.
+    #[inline]
+    pub(super) fn refs_and_all(&self) -> &'a [u8] {
+        self.body.get(self.refs_at..).unwrap_or_default()
+    }
+
+    /// The names of the labels of the last clean series.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+        self.labels.iter().map(|label| self.symbols.get(label.name).unwrap_or_default())
+    }
+
+    /// Where the references of label `index` begin; for the number of labels, where they end.
+    #[inline]
+    pub(super) fn label_start(&self, index: usize) -> usize {
+        index.checked_sub(1).and_then(|before| self.labels.get(before)).map_or(0, |label| label.end)
+    }
+
+    #[inline]
+    fn scan_known(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
+        let (refs, rest) = packed_refs(body)?;
+        let has_same_names = self.scan_labels(refs, limits)?;
+        self.refs = refs;
+        self.refs_at = body.len() - rest.len() - refs.len();
+        if !has_same_names {
+            let has_metric_name = self.names().any(|name| name == b"__name__");
+            self.has_metric_name = has_metric_name;
+        }
+        if !differs_in_value_only(rest, self.known_rest) {
+            let is_plain = self.scan_content(rest)?;
+            let is_one_value = is_plain && self.content.samples == 1 && has_value(rest);
+            self.known_rest = if is_one_value { rest } else { b"" };
+        }
+        Some(CleanSeries { has_same_names })
+    }
+
+    /// Brings `self.labels` to those of `refs`; tells whether the names stayed the same.
+    #[inline]
+    fn scan_labels(&mut self, refs: &'a [u8], limits: &Limits) -> Option<bool> {
+        let mut has_same_names = !self.labels.is_empty();
+        // The same place in both, always at the beginning of a label.
+        let (mut position, mut known_position) = (0, 0);
+        let mut index = 0;
+        let mut is_order_known = true;
+        while index < self.labels.len() {
+            let same = common_prefix(refs.get(position..)?, self.refs.get(known_position..)?);
+            let same_end = known_position + same;
+            let unchanged_from = index;
+            if position == known_position {
+                index = self.label_at(same_end, index);
+                known_position = self.label_start(index);
+                position = known_position;
+            } else {
+                let moved = position.wrapping_sub(known_position);
+                while let Some(label) = self.labels.get_mut(index).filter(|label| label.end <= same_end) {
+                    known_position = label.end;
+                    label.end = label.end.wrapping_add(moved);
+                    index += 1;
+                }
+                position = known_position.wrapping_add(moved);
+            }
+            if index > unchanged_from {
+                if !is_order_known && !self.is_in_order(unchanged_from) {
+                    return None;
+                }
+                is_order_known = true;
+            }
+            let Some(known) = self.labels.get_mut(index) else { break };
+            if position == refs.len() {
+                self.labels.truncate(index);
+                has_same_names = false;
+                break;
+            }
+            let (name, value, length) = read_pair(refs.get(position..)?)?;
+            let has_known_name = name == known.name;
+            known_position = known.end;
+            position += length;
+            *known = KnownRefs { end: position, name };
+            if !has_known_name {
+                has_same_names = false;
+                if !self.symbols.is_clean(name) {
+                    return None;
+                }
+            }
+            if !self.symbols.is_clean(value) {
+                return None;
+            }
+            let keeps_order = is_order_known && has_known_name;
+            if !keeps_order && !self.is_in_order(index) {
+                return None;
+            }
+            self.differing = index;
+            is_order_known = has_known_name;
+            index += 1;
+        }
+        while position < refs.len() {
+            let (name, value, length) = read_pair(refs.get(position..)?)?;
+            position += length;
+            if self.labels.len() >= limits.max_labels_per_series
+                || !self.symbols.is_clean(name)
+                || !self.symbols.is_clean(value)
+            {
+                return None;
+            }
+            self.labels.push(KnownRefs { end: position, name });
+            has_same_names = false;
+            if !self.is_in_order(self.labels.len() - 1) {
+                return None;
+            }
+        }
+        (!self.labels.is_empty() && self.labels.len() <= limits.max_labels_per_series)
+            .then_some(has_same_names)
+    }
+
+    /// The number of the label that holds this place of the series before, not below `from`; the number of labels if it
+    /// is behind them.
+    #[inline]
+    fn label_at(&self, place: usize, from: usize) -> usize {
+        if self.labels.last().is_some_and(|last| last.end <= place) {
+            return self.labels.len();
+        }
+        let is_in_same = self.differing >= from
+            && self.label_start(self.differing) <= place
+            && self.labels.get(self.differing).is_some_and(|label| place < label.end);
+        if is_in_same {
+            return self.differing;
+        }
+        let mut index = from;
+        while self.labels.get(index).is_some_and(|label| label.end <= place) {
+            index += 1;
+        }
+        index
+    }
+
+    /// Whether the name of label `index` is greater than the one before it.
+    fn is_in_order(&self, index: usize) -> bool {
+        let name = |index: usize| self.labels.get(index).and_then(|label| self.symbols.get(label.name));
+        index.checked_sub(1).is_none_or(|before| name(before) < name(index))
+    }
+
+    /// Tells whether there are but canonical samples and known metadata.
+    #[inline]
+    fn scan_content(&mut self, rest: &'a [u8]) -> Option<bool> {
+        self.content = Content::default();
+        self.has_metadata = false;
+        let mut rest = rest;
+        while let [SAMPLE_KEY, length @ 0..0x80, after @ ..] = rest {
+            let (message, next) = after.split_at_checked(usize::from(*length))?;
+            let Some(sample) = canonical_sample(message) else { break };
+            self.content.include_sample(sample.timestamp_ms);
+            rest = next;
+        }
+        if let [METADATA_KEY, length @ 0..0x80, after @ ..] = rest
+            && after.len() == usize::from(*length)
+            && after == self.known_metadata
+        {
+            self.has_metadata = true;
+            return Some(true);
+        }
+        if rest.is_empty() {
+            return Some(true);
+        }
+        self.scan_any_content(rest)?;
+        Some(false)
+    }
+
+    #[cold]
+    fn scan_any_content(&mut self, rest: &'a [u8]) -> Option<()> {
+        let mut metadata = MetadataV2View::default();
+        let mut metadata_bytes = None;
+        let mut fields = Fields::new(rest);
+        while let Some(field) = fields.next().ok()? {
+            match field.number {
+                LABEL_REFS => return None,
+                SAMPLES => self.content.include_sample(sample(&field).ok()?.sample.timestamp_ms),
+                HISTOGRAMS => {
+                    start_of_histogram(&field).ok()?;
+                    self.content.include_histogram(HistogramView::new(&field).ok()?.timestamp_ms);
+                }
+                EXEMPLARS => {
+                    exemplar(&field).ok()?;
+                    self.content.exemplars += 1;
+                }
+                METADATA => {
+                    include_metadata(&field, &mut metadata).ok()?;
+                    if metadata_bytes.replace(field.bytes().ok()?).is_some() {
+                        // In two pieces: for the slow way.
+                        return None;
+                    }
+                }
+                _ => self.content.unknown_fields += 1,
+            }
+        }
+        if let Some(bytes) = metadata_bytes {
+            self.symbols.get(metadata.help)?;
+            self.symbols.get(metadata.unit)?;
+            self.known_metadata = bytes;
+            self.has_metadata = true;
+        }
+        Some(())
+    }
+}
+
+/// The packed references that a canonical series begins with, and the rest.
+#[inline]
+pub(super) fn packed_refs(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    match body {
+        [LABEL_REFS_KEY, length @ 0..0x80, after @ ..] => after.split_at_checked(usize::from(*length)),
+        [LABEL_REFS_KEY, low, high @ 0..0x80, after @ ..] => {
+            after.split_at_checked(usize::from(*low & 0x7f) | usize::from(*high) << 7)
+        }
+        _ => None,
+    }
+}
+
+/// Reads name and value, and how many bytes they take; `None` also for what no table that is allowed can hold.
+#[inline]
+fn read_pair(bytes: &[u8]) -> Option<(u32, u32, usize)> {
+    let (name, name_length) = read_ref(bytes)?;
+    let (value, value_length) = read_ref(bytes.get(name_length..)?)?;
+    Some((name, value, name_length + value_length))
+}
+
+#[inline]
+pub(super) fn read_ref(bytes: &[u8]) -> Option<(u32, usize)> {
+    match *bytes {
+        [byte @ 0..0x80, ..] => Some((u32::from(byte), 1)),
+        [low, high @ 0..0x80, ..] => Some((u32::from(low & 0x7f) | u32::from(high) << 7, 2)),
+        [low, middle, high @ 0..0x80, ..] => {
+            Some((u32::from(low & 0x7f) | u32::from(middle & 0x7f) << 7 | u32::from(high) << 14, 3))
+        }
+        _ => None,
+    }
+}
+
+pub(super) const LABEL_REFS_KEY: u8 = (LABEL_REFS as u8) << 3 | 2;
+const SAMPLE_KEY: u8 = (SAMPLES as u8) << 3 | 2;
+const METADATA_KEY: u8 = (METADATA as u8) << 3 | 2;

@@ -1,0 +1,376 @@
+//! Edits the labels of every series of a 2.0 request inside the wire bytes.
+//!
+//! Symbols are appended behind the last one; none is renumbered, so that nothing else changes.
+
+use std::collections::HashMap;
+
+use super::{
+    LABEL_REFS, SERIES, SeriesV2View, SymbolTable, keep,
+    scan::{LABEL_REFS_KEY, SeriesV2Scanner, read_ref},
+};
+use crate::{
+    DecodeError, DecodeErrorKind, LabelSplicer, Limits, SpliceReport, ValidationReport,
+    wire::{Field, Fields, put_bytes, put_fields_without, put_short, put_varint, varint_length},
+    write::edit::{self, Item, LabelEdit, Origin, Piece, Plan},
+};
+
+impl LabelSplicer {
+    /// Edits every series of a 2.0 `request` and writes the result to `output`, replacing what was there.
+    ///
+    /// The edits are those of [`splice`](Self::splice). Symbols that the request has are used again; others are
+    /// appended behind its last symbol, so that every reference keeps its meaning. All other bytes are kept, unknown
+    /// fields included.
+    ///
+    /// # Errors
+    /// Malformed bytes as far as they are walked, label references that are not pairs of symbols, or more symbols,
+    /// series or labels than the limits allow; `output` then holds nothing useful.
+    pub fn splice_v2(
+        &self,
+        request: &[u8],
+        limits: &Limits,
+        output: &mut Vec<u8>,
+    ) -> Result<SpliceReport, DecodeError> {
+        let (_, report) = self.run_v2(request, limits, output, false)?;
+        Ok(report)
+    }
+
+    /// Does the work of [`validate_v2`](crate::validate_v2), of [`keep_series_v2`](crate::keep_series_v2) for the
+    /// series that are not rejected, and of [`splice_v2`](Self::splice_v2), in one pass.
+    ///
+    /// # Errors
+    /// The bytes are not a `Request`, or it has more symbols, series, labels or samples than the limits allow;
+    /// `output` then holds nothing useful.
+    pub fn splice_valid_v2(
+        &self,
+        request: &[u8],
+        limits: &Limits,
+        output: &mut Vec<u8>,
+    ) -> Result<(ValidationReport, SpliceReport), DecodeError> {
+        self.run_v2(request, limits, output, true)
+    }
+
+    fn run_v2(
+        &self,
+        request: &[u8],
+        limits: &Limits,
+        output: &mut Vec<u8>,
+        is_validating: bool,
+    ) -> Result<(ValidationReport, SpliceReport), DecodeError> {
+        let symbols = SymbolTable::read_leading(request, limits)?;
+        match Run::new(self, &symbols, request, limits, output).all(request, is_validating) {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => {}
+            // The symbol may come later.
+            Err(error) if error.kind == DecodeErrorKind::BadLabelRefs => {}
+            Err(error) => return Err(error),
+        }
+        // Symbols behind series: read all of them first.
+        let mut symbols = SymbolTable::read(request, limits)?;
+        symbols.is_complete = true;
+        let done = Run::new(self, &symbols, request, limits, output).all(request, is_validating)?;
+        Ok(done.unwrap_or_default())
+    }
+}
+
+/// The splice of one request.
+struct Run<'a, 's> {
+    edits: &'s [LabelEdit],
+    symbols: &'s SymbolTable<'a>,
+    limits: &'s Limits,
+    output: &'s mut Vec<u8>,
+    scanner: SeriesV2Scanner<'a, 's>,
+    /// Made for the series before; holds as long as the names stay the same.
+    plan: Plan,
+    appended: Appended,
+    /// For each edit the references of the label that it adds, encoded. Empty until the first series.
+    added: Vec<Vec<u8>>,
+    validation: ValidationReport,
+    report: SpliceReport,
+    seen: usize,
+}
+
+/// The symbols that the request did not have.
+#[derive(Default)]
+struct Appended {
+    numbers: HashMap<Vec<u8>, u32>,
+    count: usize,
+    /// As fields of the request, not yet in the output.
+    pending: Vec<u8>,
+    /// Where in the output they go, once that is known.
+    place: Option<usize>,
+}
+
+impl<'a, 's> Run<'a, 's> {
+    fn new(
+        splicer: &'s LabelSplicer,
+        symbols: &'s SymbolTable<'a>,
+        request: &[u8],
+        limits: &'s Limits,
+        output: &'s mut Vec<u8>,
+    ) -> Self {
+        output.clear();
+        output.reserve(request.len() + (request.len() / 8).min(MAX_RESERVE));
+        let place = (symbols.end == 0).then_some(0);
+        Self {
+            edits: &splicer.edits,
+            symbols,
+            limits,
+            output,
+            scanner: SeriesV2Scanner::new(symbols),
+            plan: Plan::default(),
+            appended: Appended { place, ..Appended::default() },
+            added: Vec::new(),
+            validation: ValidationReport::default(),
+            report: SpliceReport::default(),
+            seen: 0,
+        }
+    }
+
+    /// `None` if a symbol stands behind a series and the table does not have it.
+    fn all(
+        mut self,
+        request: &'a [u8],
+        is_validating: bool,
+    ) -> Result<Option<(ValidationReport, SpliceReport)>, DecodeError> {
+        let mut fields = Fields::new(request);
+        loop {
+            while let Some(field) = fields.next_short(SERIES_KEY) {
+                let index = self.seen;
+                self.series(&field, is_validating).map_err(|error| error.in_series(index))?;
+            }
+            let Some(field) = fields.next()? else { break };
+            if field.number == SERIES {
+                let index = self.seen;
+                self.series(&field, is_validating).map_err(|error| error.in_series(index))?;
+                continue;
+            }
+            if field.number != super::SYMBOLS {
+                self.validation.summary.unknown_fields += 1;
+            } else if !self.symbols.is_complete && field.end > self.symbols.end {
+                return Ok(None);
+            }
+            self.output.extend_from_slice(request.get(field.start..field.end).unwrap_or_default());
+            if field.end == self.symbols.end {
+                self.appended.place = Some(self.output.len());
+                self.flush();
+            }
+        }
+        self.flush();
+        Ok(Some((self.validation, self.report)))
+    }
+
+    #[inline]
+    fn series(&mut self, series: &Field<'a>, is_validating: bool) -> Result<(), DecodeError> {
+        let body = series.bytes()?;
+        if self.seen >= self.limits.max_series {
+            let kind = DecodeErrorKind::TooManySeries { limit: self.limits.max_series };
+            return Err(DecodeError::new(kind, series.offset()));
+        }
+        self.seen += 1;
+        let clean = self.scanner.scan(body, self.limits);
+        if clean.is_some_and(|clean| !clean.has_same_names) {
+            self.plan = Plan::new(self.edits, self.scanner.names());
+        }
+        if is_validating {
+            let scanner = clean.map(|_| &self.scanner);
+            if keep::judge(&mut self.validation, series, self.symbols, scanner, self.limits)? {
+                return Ok(());
+            }
+        }
+        if self.added.is_empty() {
+            self.append_added();
+        }
+        self.report.series += 1;
+        match clean {
+            Some(_) => {
+                self.put_planned();
+                Ok(())
+            }
+            None => self.rewrite(series),
+        }
+    }
+
+    /// Writes a clean series by the plan for its label names.
+    #[inline]
+    fn put_planned(&mut self) {
+        self.report.conflicts += usize::from(self.plan.had_conflict);
+        if let Some((place, edit)) = self.plan.insertion {
+            let label = self.added.get(edit).map(Vec::as_slice).unwrap_or_default();
+            let body = self.scanner.refs_and_all();
+            let (before, after) =
+                body.split_at_checked(self.scanner.label_start(place)).unwrap_or((body, b""));
+            let refs_length = self.scanner.refs_length() + label.len();
+            put_inserted(self.output, refs_length, [before, label, after]);
+            return;
+        }
+        let (refs, rest) = self.scanner.refs_and_rest();
+        let mut edited = Vec::with_capacity(refs.len() + 16);
+        for piece in &self.plan.pieces {
+            let kept = |start: usize, end: usize| {
+                refs.get(self.scanner.label_start(start)..self.scanner.label_start(end)).unwrap_or_default()
+            };
+            match piece {
+                Piece::Kept(labels) => edited.extend_from_slice(kept(labels.start, labels.end)),
+                Piece::New(edit) => {
+                    edited.extend_from_slice(self.added.get(*edit).map(Vec::as_slice).unwrap_or_default());
+                }
+                Piece::Renamed { label, name } => {
+                    let pair = kept(*label, label + 1);
+                    let value = read_ref(pair).and_then(|(_, length)| pair.get(length..)).unwrap_or_default();
+                    put_varint(&mut edited, u64::from(self.appended.number(name, self.symbols)));
+                    edited.extend_from_slice(value);
+                }
+            }
+        }
+        put_series(self.output, &[&edited], rest);
+    }
+
+    /// Takes the series apart: label references (edited, sorted) first, then the rest as it was.
+    fn rewrite(&mut self, series: &Field<'a>) -> Result<(), DecodeError> {
+        let view = SeriesV2View::new(series, self.seen - 1)?;
+        let bad_refs = || DecodeError::new(DecodeErrorKind::BadLabelRefs, series.offset());
+        let count = view.ref_count() / 2;
+        if count > self.limits.max_labels_per_series {
+            let kind = DecodeErrorKind::TooManyLabels { limit: self.limits.max_labels_per_series };
+            return Err(DecodeError::new(kind, series.offset()));
+        }
+        let labels: Vec<_> = view.label_refs().collect();
+        if labels.len() * 2 != view.ref_count() {
+            return Err(bad_refs());
+        }
+        let mut items = Vec::with_capacity(labels.len());
+        for (index, label) in labels.iter().enumerate() {
+            let name = self.symbols.get(label.name).ok_or_else(bad_refs)?;
+            let value = self.symbols.get(label.value).ok_or_else(bad_refs)?;
+            items.push(Item::kept(name, value.is_empty(), index));
+        }
+        self.report.sorted += usize::from(!items.is_sorted_by(|a, b| a.name <= b.name));
+        self.report.conflicts += usize::from(edit::apply(self.edits, &mut items));
+        let mut edited = Vec::new();
+        for item in &items {
+            match item.origin {
+                Origin::New(edit) => {
+                    edited.extend_from_slice(self.added.get(edit).map(Vec::as_slice).unwrap_or_default());
+                }
+                Origin::Kept(index) | Origin::Renamed(index) => {
+                    let Some(label) = labels.get(index) else { continue };
+                    let name = match item.origin {
+                        Origin::Renamed(_) => self.appended.number(&item.name, self.symbols),
+                        _ => label.name,
+                    };
+                    put_varint(&mut edited, u64::from(name));
+                    put_varint(&mut edited, u64::from(label.value));
+                }
+            }
+        }
+        put_rewritten(self.output, &edited, series)
+    }
+
+    /// Gives numbers to the labels that the edits add.
+    fn append_added(&mut self) {
+        for edit in self.edits {
+            let mut refs = Vec::new();
+            if let Some((name, value)) = edit.new_label() {
+                put_varint(&mut refs, u64::from(self.appended.number(name, self.symbols)));
+                put_varint(&mut refs, u64::from(self.appended.number(value, self.symbols)));
+            }
+            self.added.push(refs);
+        }
+        self.flush();
+    }
+
+    /// Puts the pending symbols where they belong, if that is known.
+    fn flush(&mut self) {
+        let Some(place) = self.appended.place else { return };
+        if !self.appended.pending.is_empty() {
+            self.appended.place = Some(place + self.appended.pending.len());
+            self.output.splice(place..place, self.appended.pending.drain(..));
+        }
+    }
+}
+
+impl Appended {
+    /// The number of a symbol, which is appended if the request does not have it.
+    fn number(&mut self, bytes: &[u8], symbols: &SymbolTable<'_>) -> u32 {
+        if let Some(&number) = self.numbers.get(bytes) {
+            return number;
+        }
+        let number = symbols.find(bytes).unwrap_or_else(|| {
+            if symbols.is_empty() && self.count == 0 {
+                // The first symbol must be the empty one.
+                self.append(b"");
+            }
+            let number = symbols.len() + self.count;
+            self.append(bytes);
+            u32::try_from(number).unwrap_or(u32::MAX)
+        });
+        self.numbers.insert(bytes.to_vec(), number);
+        number
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.count += 1;
+        put_bytes(&mut self.pending, super::SYMBOLS as u8, bytes);
+    }
+}
+
+/// Writes a series whose label references, of this length, begin the pieces.
+#[inline]
+fn put_inserted(output: &mut Vec<u8>, refs_length: usize, pieces: [&[u8]; 3]) {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let header = 1 + varint_length(refs_length as u64);
+    output.reserve(length + 2 * MAX_HEADER);
+    output.push(SERIES_KEY);
+    put_varint(output, (header + length) as u64);
+    output.push(LABEL_REFS_KEY);
+    put_varint(output, refs_length as u64);
+    pieces.iter().for_each(|piece| put_short(output, piece));
+}
+
+/// Writes a series with other label references, which stand first, and the rest of its fields.
+pub(super) fn put_rewritten(
+    output: &mut Vec<u8>,
+    refs: &[u8],
+    series: &Field<'_>,
+) -> Result<(), DecodeError> {
+    let body = series.bytes()?;
+    let mut rest_length = body.len();
+    let mut fields = series.message()?;
+    while let Some(field) = fields.next()? {
+        if field.number == LABEL_REFS {
+            rest_length -= field.end - field.start;
+        }
+    }
+    let header = if refs.is_empty() { 0 } else { 1 + varint_length(refs.len() as u64) };
+    output.push(SERIES_KEY);
+    put_varint(output, (header + refs.len() + rest_length) as u64);
+    if !refs.is_empty() {
+        put_bytes(output, LABEL_REFS as u8, refs);
+    }
+    put_fields_without(output, body, LABEL_REFS)
+}
+
+/// Writes a series: its references in pieces, and the rest.
+#[inline]
+pub(super) fn put_series(output: &mut Vec<u8>, refs: &[&[u8]], rest: &[u8]) {
+    let refs_length: usize = refs.iter().map(|piece| piece.len()).sum();
+    // Without labels there is no field for them.
+    let header = if refs_length == 0 { 0 } else { 1 + varint_length(refs_length as u64) };
+    output.reserve(header + refs_length + rest.len() + MAX_HEADER);
+    output.push(SERIES_KEY);
+    put_varint(output, (header + refs_length + rest.len()) as u64);
+    if refs_length > 0 {
+        output.push(LABEL_REFS_KEY);
+        put_varint(output, refs_length as u64);
+        refs.iter().for_each(|piece| output.extend_from_slice(piece));
+    }
+    output.extend_from_slice(rest);
+}
+
+pub(super) const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
+
+/// The key of a series and the longest length.
+const MAX_HEADER: usize = 11;
+
+/// The most that is reserved for what the labels add.
+const MAX_RESERVE: usize = 2 << 20;

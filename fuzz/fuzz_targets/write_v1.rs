@@ -1,0 +1,5 @@
+//! The 1.0 walk and judgement against prost.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| prom_remote::fuzzing::write_v1(bytes));
