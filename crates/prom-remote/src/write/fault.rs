@@ -41,7 +41,7 @@ pub enum Fault {
         /// Which label.
         label: usize,
     },
-    /// More labels than [`Limits::max_labels_per_series`].
+    /// More labels than [`Limits::max_labels_per_series`](crate::Limits::max_labels_per_series).
     #[error("{count} labels, over the limit of {limit}")]
     TooManyLabels {
         /// How many.
@@ -49,7 +49,7 @@ pub enum Fault {
         /// The limit.
         limit: usize,
     },
-    /// A label name or value longer than [`Limits::max_label_bytes`].
+    /// A label name or value longer than [`Limits::max_label_bytes`](crate::Limits::max_label_bytes).
     #[error("label {label} is {length} bytes long, over the limit of {limit}")]
     LabelTooLong {
         /// Which label.

@@ -8,6 +8,8 @@ mod strip;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::borrow::Cow;
+
 use super::{
     edit::{self, InvalidLabel, Item, LabelEdit, Origin, Piece, Plan},
     scan::{CleanSeries, SeriesScanner},
@@ -158,7 +160,6 @@ struct Run<'a> {
     scanner: SeriesScanner<'a>,
     /// Made for the series before; holds as long as the names stay the same.
     plan: Plan,
-    /// Series of the request so far.
     seen: usize,
     report: SpliceReport,
 }
@@ -321,18 +322,23 @@ impl<'a> Run<'a> {
         self.report.series += 1;
         self.report.sorted += usize::from(!items.is_sorted_by(|a, b| a.name <= b.name));
         self.report.conflicts += usize::from(edit::apply(&self.splicer.edits, &mut items));
-        let mut edited = Vec::new();
+        let mut pieces: Vec<Cow<'_, [u8]>> = Vec::with_capacity(items.len());
         for item in &items {
             let label = |index: usize| labels.get(index).copied().unwrap_or_default();
-            match item.origin {
-                Origin::Kept(index) => edited.extend_from_slice(label(index)),
-                Origin::Renamed(index) => put_renamed_label(&mut edited, label(index), &item.name)?,
-                Origin::New(edit) => edited.extend_from_slice(self.splicer.encoded_label(edit)),
-            }
+            pieces.push(match item.origin {
+                Origin::Kept(index) => Cow::Borrowed(label(index)),
+                Origin::Renamed(index) => {
+                    let mut renamed = Vec::new();
+                    put_renamed_label(&mut renamed, label(index), &item.name)?;
+                    Cow::Owned(renamed)
+                }
+                Origin::New(edit) => Cow::Borrowed(self.splicer.encoded_label(edit)),
+            });
         }
+        let labels_length: usize = pieces.iter().map(|piece| piece.len()).sum();
         self.output.push(SERIES_KEY);
-        put_varint(self.output, (edited.len() + rest_length) as u64);
-        self.output.extend_from_slice(&edited);
+        put_varint(self.output, (labels_length + rest_length) as u64);
+        pieces.iter().for_each(|piece| self.output.extend_from_slice(piece));
         put_fields_without(self.output, body, LABELS)
     }
 }
@@ -388,7 +394,6 @@ fn encode_label((name, value): (&[u8], &[u8])) -> Vec<u8> {
 }
 
 const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
-
 /// The key of a series and the longest length.
 const MAX_HEADER: usize = 11;
 /// The most that is reserved for what the labels add.
