@@ -110,6 +110,11 @@ pub async fn up(
         held.adjustments.resetting = false;
         held.keep_adjustments()?;
     }
+    if held.adjustments.applying {
+        // All of them read the plan anew now.
+        held.adjustments.applying = false;
+        held.keep_adjustments()?;
+    }
     let begun = Instant::now();
     write_files(&mut held, &plan, &tools, &place.name, text)?;
     start_supervisor(&folder, &tools, &mut held.ledger).await?;
