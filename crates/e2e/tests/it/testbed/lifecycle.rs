@@ -353,6 +353,7 @@ fn files_that_somebody_damaged_are_told(testbed: &Testbed) {
         fs::write(&path, sound).expect("it can be written");
     }
     let socket = testbed.folder().join("supervisor.sock");
+    fs::remove_file(&socket).expect("a supervisor has run");
     fs::create_dir_all(socket.join("in-the-way")).expect("the folder can be written");
     testbed.command(&["up"]).expect_code(15).expect_words(&["error[supervisor]", "supervisor.sock"]);
     testbed.expect_no_process();
