@@ -311,6 +311,17 @@ fn what_would_happen_is_told(testbed: &Testbed) {
         .filter_map(|process| process["pid"].as_u64().map(|pid| pid as u32))
         .collect();
     assert_eq!(pids, processes.iter().copied().collect());
+    let watched = Command::new("sh")
+        .args(["-c", "\"$0\" testbed --name \"$1\" --home \"$2\" status --watch --format json | head -n 2"])
+        .arg(e2e::programs::path("xtask"))
+        .args([testbed.name(), testbed.home().to_str().expect("a path of ours is text")])
+        .output()
+        .expect("there is a shell");
+    let states: Vec<Value> = String::from_utf8_lossy(&watched.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one object a line"))
+        .collect();
+    assert_eq!(states.iter().map(|status| &status["state"]).collect::<Vec<_>>(), ["running", "running"]);
     let gc = json(&["gc", "--yes"]);
     assert_eq!(gc["dead"].as_array().map(Vec::len), Some(0), "a running testbed is not dead");
     assert_eq!(testbed.processes(), processes, "a dry run ends nothing");
