@@ -1,0 +1,9 @@
+//! Our side of remote write and remote read, as the tests with real peers use it.
+
+mod read;
+mod receiver;
+mod write;
+
+pub use read::{Answer, read_samples, read_streamed};
+pub use receiver::{Received, Receiver};
+pub use write::{batch, client, negotiator, request};
