@@ -2,8 +2,10 @@
 
 mod read;
 mod receiver;
+mod store;
 mod write;
 
 pub use read::{Answer, read_samples, read_streamed};
 pub use receiver::{Received, Receiver};
+pub use store::Store;
 pub use write::{batch, client, negotiator, request};

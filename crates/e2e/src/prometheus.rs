@@ -88,7 +88,7 @@ impl Prometheus {
 impl Drop for Prometheus {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.kill();
+            running.end();
         }
     }
 }

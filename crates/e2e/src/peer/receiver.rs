@@ -1,16 +1,22 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use prom_remote::{Entry, HistogramView, Limits, StartedSample, WriteRequestV2View, WriteRequestView};
+use prom_remote::{
+    Entry, HistogramView, Limits, Sample, StartedSample, WriteRequestV2View, WriteRequestView,
+};
 use prom_remote_http::{WriteBody, WriteOutcome, WriteServer, WriteServerConfig, WriteSink, WriteVersion};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     http::block_on,
-    series::{Series, SeriesSet, text},
+    series::{Labels, Series, SeriesSet, text},
 };
 
 /// A server that keeps what real senders send it.
@@ -30,8 +36,8 @@ pub struct Received {
     pub requests: [usize; 2],
     /// Type and help by metric: the family in 1.0, the name of the series in 2.0.
     pub metadata: BTreeMap<String, (i32, String)>,
-    /// How many exemplars came.
-    pub exemplars: usize,
+    /// The exemplars of 2.0: the labels of the series, their own, and what they say.
+    pub exemplars: Vec<(Labels, Labels, Sample)>,
     /// How many samples and histograms came with the start of their counting.
     pub started: usize,
     /// What was refused or tolerated, which real senders should give no reason for.
@@ -39,7 +45,11 @@ pub struct Received {
 }
 
 #[derive(Debug, Default)]
-struct Sink(Mutex<Received>);
+struct Sink {
+    received: Mutex<Received>,
+    /// How many requests more are told to come again.
+    refusals: AtomicUsize,
+}
 
 impl Receiver {
     /// Starts one for both versions.
@@ -66,6 +76,16 @@ impl Receiver {
         format!("http://{}/api/v1/write", self.address)
     }
 
+    /// Tells the next `count` requests to come again.
+    pub fn refuse(&self, count: usize) {
+        self.sink.refusals.store(count, Ordering::SeqCst);
+    }
+
+    /// How many requests of those have not come yet.
+    pub fn refusals_left(&self) -> usize {
+        self.sink.refusals.load(Ordering::SeqCst)
+    }
+
     /// What came so far.
     pub fn received(&self) -> Received {
         self.sink.lock().clone()
@@ -80,6 +100,11 @@ impl Drop for Receiver {
 
 impl WriteSink for Sink {
     async fn write(&self, _source: &str, body: WriteBody) -> WriteOutcome {
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            let retry_after = Duration::from_secs(1);
+            return WriteOutcome::Unavailable { retry_after, message: "come again".to_owned() };
+        }
         let limits = Limits::default();
         let judged = body.judge(&limits).expect("the server has checked it with the same limits");
         let mut received = self.lock();
@@ -94,7 +119,7 @@ impl WriteSink for Sink {
 
 impl Sink {
     fn lock(&self) -> MutexGuard<'_, Received> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,7 +129,6 @@ impl Received {
         for entry in WriteRequestView::new(message).entries() {
             match entry.expect("the server has checked it") {
                 Entry::Series(series) => {
-                    self.exemplars += series.exemplar_count();
                     self.series.add(Series {
                         labels: text(series.labels().map(|label| (label.name, label.value))),
                         samples: series.samples().map(StartedSample::from).collect(),
@@ -127,7 +151,11 @@ impl Received {
         let symbols = request.symbols();
         for series in request.series() {
             let series = series.expect("the server has checked it");
-            self.exemplars += series.exemplar_count();
+            let labels = text(series.labels(symbols).map(|label| (label.name, label.value)));
+            self.exemplars.extend(series.exemplars().map(|exemplar| {
+                let own = text(exemplar.labels(symbols).map(|label| (label.name, label.value)));
+                (labels.clone(), own, exemplar.sample())
+            }));
             self.started += series.start_timestamp_count();
             if let Some(metadata) = series.metadata() {
                 let name = series.label(b"__name__", symbols).map(lossy).unwrap_or_default();
@@ -139,7 +167,7 @@ impl Received {
                 start_timestamp_ms: sample.start_timestamp_ms,
             });
             self.series.add(Series {
-                labels: text(series.labels(symbols).map(|label| (label.name, label.value))),
+                labels,
                 samples: samples.collect(),
                 histograms: histograms(series.histograms()),
             });

@@ -3,6 +3,7 @@
 mod data;
 mod prometheus_2;
 mod prometheus_3;
+mod remote_read;
 mod victoria_metrics;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -9,6 +9,7 @@ use e2e::{
     prometheus::{Prometheus, program},
     series::SeriesSet,
 };
+use prom_remote::TimeRange;
 use prom_remote_http::WriteForm;
 use tempfile::TempDir;
 
@@ -42,6 +43,8 @@ fn takes_what_our_client_writes_and_answers_it_by_both_forms_of_remote_read() {
 fn sends_our_server_what_it_holds() {
     let folder = TempDir::new().expect("a folder can be made");
     let receiver = Receiver::start();
+    // It sends these again, at once, whatever it is told about time.
+    receiver.refuse(3);
     let config = format!(
         "scrape_configs: [{{job_name: itself, scrape_interval: 1s, static_configs: [{{targets: [SELF]}}]}}]\n\
          remote_write: [{{url: '{}', send_native_histograms: true, \
@@ -66,12 +69,16 @@ fn sends_our_server_what_it_holds() {
     });
     let ours = received.series.filtered(|labels, _| labels["__name__"].starts_with("interop_"));
     assert_eq!(ours.is_same(&expected), Ok(()));
+    let range = TimeRange::new(base - 60_000, base + 600_000).expect("it is not empty");
+    let stored = read_streamed(&prometheus.url(), ".+", range).series.without_negative_zeros();
+    assert_eq!(received.series.is_within(&stored), Ok(()), "what it scrapes is sent as it is stored");
     assert_eq!(received.faults, Vec::<String>::new());
     assert_eq!(received.requests[1], 0);
     let page = Page::fetch(&format!("{}/metrics", prometheus.url())).expect("it has metrics");
-    for failed in ["samples_failed_total", "histograms_failed_total", "samples_retried_total"] {
+    for failed in ["samples_failed_total", "histograms_failed_total", "metadata_failed_total"] {
         assert_eq!(page.sum(&format!("prometheus_remote_storage_{failed}")), 0.0, "{failed}");
     }
+    assert_eq!(receiver.refusals_left(), 0);
 }
 
 fn started(folder: &TempDir, config: &str) -> Prometheus {

@@ -8,10 +8,10 @@ use e2e::{
     http::{Page, block_on},
     peer::{Received, Receiver, batch, client, negotiator, read_samples, read_streamed, request},
     prometheus::Prometheus,
-    series::{HistogramBits, Series, SeriesSet},
+    series::{HistogramBits, Series, SeriesSet, text},
 };
-use prom_remote::{TimeRange, prom_chunks::Histogram};
-use prom_remote_http::{WriteForm, WrittenCounts};
+use prom_remote::{Sample, SampleV2, SeriesV2, TimeRange, WriteRequestV2Builder, prom_chunks::Histogram};
+use prom_remote_http::{WriteForm, WriteRequest, WrittenCounts};
 use tempfile::TempDir;
 
 use super::{data, now_ms};
@@ -29,6 +29,18 @@ fn takes_2_0_and_answers_it_by_both_forms_of_remote_read() {
     assert_eq!(streamed.encodings, BTreeSet::from([1, 2, 3]));
     let sampled = read_samples(&prometheus.url(), data::NAMES, data::range(base));
     assert_eq!(sampled.series.is_same(&expected.without_negative_zeros()), Ok(()));
+}
+
+/// Stable since 3.13, and sent to whoever asks for a stream.
+#[test]
+fn answers_xor2_where_it_stores_that() {
+    let prometheus = started("storage: {tsdb: {chunk_encoding: {floats: xor2}}}\n", &[]);
+    let base = now_ms();
+    let series = all_but_started(base);
+    write(&prometheus, &series);
+    let streamed = read_streamed(&prometheus.url(), data::NAMES, data::range(base));
+    assert_eq!(streamed.series.is_same(&series.into_iter().collect()), Ok(()));
+    assert_eq!(streamed.encodings, BTreeSet::from([2, 3, 4]));
 }
 
 #[test]
@@ -79,12 +91,59 @@ fn sends_our_server_2_0_with_what_was_written() {
     is_content(&received, &prometheus);
 }
 
-/// Its own metrics have native histograms, exemplars, metadata and start timestamps.
+#[test]
+fn sends_again_what_our_server_refuses_for_now() {
+    let receiver = Receiver::start();
+    receiver.refuse(3);
+    let prometheus = started(&remote_write(&receiver), &[]);
+    let base = now_ms() + 1_000;
+    let series = all_but_started(base);
+    write(&prometheus, &series);
+
+    let expected = series.into_iter().collect::<SeriesSet>().without_negative_zeros();
+    eventually(Duration::from_secs(60), "everything is sent", || {
+        expected.is_within(&receiver.received().series)
+    });
+    assert_eq!(receiver.refusals_left(), 0);
+}
+
+#[test]
+fn passes_exemplars_on() {
+    let receiver = Receiver::start();
+    let prometheus = started(&remote_write(&receiver), &["--enable-feature=exemplar-storage"]);
+    let labels = [("__name__", "interop_total"), ("job", "interop")];
+    let own = [("trace_id", "c0ffee"), ("span", "\u{fc}")];
+    let time = now_ms() + 1_000;
+    let exemplar = Sample::new(time - 5, 0.25);
+    let bytes = |pairs: &[(&'static str, &'static str)]| -> Vec<(&[u8], &[u8])> {
+        pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
+    };
+    let mut builder = WriteRequestV2Builder::new();
+    builder.full_series(&SeriesV2 {
+        labels: bytes(&labels),
+        samples: vec![SampleV2 { sample: Sample::new(time, 7.0), start_timestamp_ms: 0 }],
+        exemplars: vec![(bytes(&own), exemplar)],
+        ..SeriesV2::default()
+    });
+    let request = WriteRequest::new(WriteForm::V2, builder.finish_compressed().expect("it is short").into());
+    let written = block_on(client(&write_url(&prometheus)).send(request)).expect("Prometheus takes it");
+    assert_eq!(written.counts, Some(WrittenCounts { samples: 1, histograms: 0, exemplars: 1 }));
+
+    let expected = (text(bytes(&labels).into_iter()), text(bytes(&own).into_iter()), exemplar);
+    let received = eventually(Duration::from_secs(60), "the exemplar is sent", || {
+        let received = receiver.received();
+        if received.exemplars.is_empty() { Err("none".to_owned()) } else { Ok(received) }
+    });
+    assert_eq!(received.exemplars, [expected]);
+    assert_eq!(received.faults, Vec::<String>::new());
+}
+
+/// Its own metrics have native histograms, metadata and start timestamps.
 #[test]
 fn sends_our_server_2_0_with_what_it_scrapes() {
     let receiver = Receiver::start();
     let config = format!("{SCRAPES}{}", remote_write(&receiver));
-    let features = "--enable-feature=st-storage,metadata-wal-records,exemplar-storage";
+    let features = "--enable-feature=st-storage,metadata-wal-records";
     let prometheus = started(&config, &[features]);
     let start = now_ms();
 

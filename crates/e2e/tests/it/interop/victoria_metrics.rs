@@ -123,7 +123,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.kill();
+            running.end();
         }
     }
 }
