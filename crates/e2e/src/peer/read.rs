@@ -33,11 +33,21 @@ pub fn read_samples(base: &str, name: &str, range: TimeRange) -> Answer {
     Answer { series: series.collect(), encodings: BTreeSet::new() }
 }
 
-/// Asks for a stream of chunks; takes the body as it comes and, apart from that, lets the client read it.
+/// Asks for a stream of chunks twice, by [`capture_stream`] and by the client, of a peer that gets nothing new.
 ///
 /// # Panics
 /// When it gives no right answer, or the two ways differ.
 pub fn read_streamed(base: &str, name: &str, range: TimeRange) -> Answer {
+    let answer = capture_stream(base, name, range);
+    assert_eq!(answer.series.is_same(&by_client(base, name, range)), Ok(()), "the client reads the same");
+    answer
+}
+
+/// Asks for a stream of chunks, takes the body as it comes and decodes it.
+///
+/// # Panics
+/// When it gives no right answer.
+pub fn capture_stream(base: &str, name: &str, range: TimeRange) -> Answer {
     let limits = Limits::default();
     let body = capture(base, name, range);
     let mut stream = ReadStream::new(1, &limits);
@@ -55,9 +65,7 @@ pub fn read_streamed(base: &str, name: &str, range: TimeRange) -> Answer {
         let content = series.decode(range, &limits).expect("the chunks are sound");
         Series::read(pairs(&series.labels), content)
     };
-    let series: SeriesSet = parts.iter().map(decode).collect();
-    assert_eq!(series.is_same(&by_client(base, name, range)), Ok(()), "the client reads the same");
-    Answer { series, encodings }
+    Answer { series: parts.iter().map(decode).collect(), encodings }
 }
 
 fn by_client(base: &str, name: &str, range: TimeRange) -> SeriesSet {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use e2e::{
     eventually,
     http::{Page, block_on},
-    peer::{Receiver, batch, client, negotiator, read_samples, read_streamed, request},
+    peer::{Receiver, batch, capture_stream, client, negotiator, read_samples, read_streamed, request},
     prometheus::{Prometheus, program},
     series::SeriesSet,
 };
@@ -70,7 +70,7 @@ fn sends_our_server_what_it_holds() {
     let ours = received.series.filtered(|labels, _| labels["__name__"].starts_with("interop_"));
     assert_eq!(ours.is_same(&expected), Ok(()));
     let range = TimeRange::new(base - 60_000, base + 600_000).expect("it is not empty");
-    let stored = read_streamed(&prometheus.url(), ".+", range).series.without_negative_zeros();
+    let stored = capture_stream(&prometheus.url(), ".+", range).series.without_negative_zeros();
     assert_eq!(received.series.is_within(&stored), Ok(()), "what it scrapes is sent as it is stored");
     assert_eq!(received.faults, Vec::<String>::new());
     assert_eq!(received.requests[1], 0);

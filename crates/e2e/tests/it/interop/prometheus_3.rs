@@ -6,7 +6,9 @@ use e2e::{
     eventually,
     go_programs::PROMETHEUS_3,
     http::{Page, block_on},
-    peer::{Received, Receiver, batch, client, negotiator, read_samples, read_streamed, request},
+    peer::{
+        Received, Receiver, batch, capture_stream, client, negotiator, read_samples, read_streamed, request,
+    },
     prometheus::Prometheus,
     series::{HistogramBits, Series, SeriesSet, text},
 };
@@ -168,7 +170,7 @@ fn sends_our_server_2_0_with_what_it_scrapes() {
     assert!(received.metadata["prometheus_build_info"].1.contains("labeled by version"));
 
     let range = TimeRange::new(start - 60_000, now_ms() + 60_000).expect("it is not empty");
-    let stored = read_streamed(&prometheus.url(), ".+", range).series.without_negative_zeros();
+    let stored = capture_stream(&prometheus.url(), ".+", range).series.without_negative_zeros();
     assert_eq!(received.series.is_within(&stored), Ok(()), "what was sent is what is stored");
 }
 
