@@ -10,6 +10,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::note;
+
 /// What a program said, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -125,6 +127,17 @@ impl Running {
     /// Sends `signal` to it and to whom it started, like a terminal does.
     pub fn signal_group(&self, signal: Signal) {
         let _ = kill_process_group(pid(self.pid()), signal);
+    }
+
+    /// Kills it at once; when the test has failed, shows the end of what it said.
+    pub fn end(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let words = text(&mut self.stderr);
+            let lines: Vec<_> = words.lines().collect();
+            note(&format!("a peer's last words:\n{}", lines[lines.len().saturating_sub(30)..].join("\n")));
+        }
     }
 
     /// Kills it at once and waits for that.

@@ -24,6 +24,7 @@ pub struct Prometheus {
     folder: PathBuf,
     address: SocketAddr,
     running: Option<Running>,
+    arguments: Vec<String>,
 }
 
 impl Prometheus {
@@ -32,10 +33,21 @@ impl Prometheus {
     /// # Panics
     /// When there is no Prometheus and none can be had.
     pub fn new(folder: &Path) -> Self {
+        Self::configured(folder, program(), "storage: {tsdb: {out_of_order_time_window: 2h}}\n", &[])
+    }
+
+    /// Prepares one of another `program`, with its configuration and further arguments; `SELF` in the configuration
+    /// is its own address.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
+    pub fn configured(folder: &Path, program: PathBuf, config: &str, arguments: &[&str]) -> Self {
         fs::create_dir_all(folder).expect("the folder can be created");
-        let config = "storage: {tsdb: {out_of_order_time_window: 2h}}\n";
+        let address = free_address();
+        let config = config.replace("SELF", &address.to_string());
         fs::write(folder.join("prometheus.yml"), config).expect("the folder can be written");
-        Self { program: program(), folder: folder.to_owned(), address: free_address(), running: None }
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { program, folder: folder.to_owned(), address, running: None, arguments }
     }
 
     /// Its base address.
@@ -54,7 +66,8 @@ impl Prometheus {
                 .arg("--config.file=prometheus.yml")
                 .arg("--storage.tsdb.path=data")
                 .arg("--web.enable-remote-write-receiver")
-                .arg(format!("--web.listen-address={}", self.address)),
+                .arg(format!("--web.listen-address={}", self.address))
+                .args(&self.arguments),
         ));
         let ready = format!("{}/-/ready", self.url());
         eventually(Duration::from_secs(60), "Prometheus becomes ready", || http::get(&ready));
@@ -75,7 +88,7 @@ impl Prometheus {
 impl Drop for Prometheus {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.kill();
+            running.end();
         }
     }
 }
@@ -89,7 +102,11 @@ pub fn free_address() -> SocketAddr {
     listener.local_addr().expect("it is bound")
 }
 
-fn program() -> PathBuf {
+/// Debian's Prometheus: the one on the search path, or that of the shared cache, which is filled when it must be.
+///
+/// # Panics
+/// When there is none.
+pub fn program() -> PathBuf {
     if let Some(path) = programs::on_search_path("prometheus") {
         return path;
     }
