@@ -1,5 +1,6 @@
 //! The merger in this process, over loopback.
 
+mod poison;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
