@@ -17,25 +17,43 @@ use crate::{
     testbed::{fill_shared_cache, shared_cache},
 };
 
-/// A Prometheus that takes remote write, also out of order.
+/// A Prometheus that takes remote write.
 #[derive(Debug)]
 pub struct Prometheus {
     program: PathBuf,
     folder: PathBuf,
+    takes_remote_write: bool,
     address: SocketAddr,
     running: Option<Running>,
 }
 
 impl Prometheus {
-    /// Prepares one whose data lie in `folder`; nothing runs yet.
+    /// Prepares one whose data lie in `folder` and that takes samples out of order; nothing runs yet.
     ///
     /// # Panics
     /// When there is no Prometheus and none can be had.
     pub fn new(folder: &Path) -> Self {
+        Self::with_config(folder, "storage: {tsdb: {out_of_order_time_window: 2h}}\n")
+    }
+
+    /// Prepares one that takes nothing out of order.
+    ///
+    /// # Panics
+    /// When there is no Prometheus and none can be had.
+    pub fn strict(folder: &Path) -> Self {
+        Self::with_config(folder, "global: {}\n")
+    }
+
+    fn with_config(folder: &Path, config: &str) -> Self {
         fs::create_dir_all(folder).expect("the folder can be created");
-        let config = "storage: {tsdb: {out_of_order_time_window: 2h}}\n";
         fs::write(folder.join("prometheus.yml"), config).expect("the folder can be written");
-        Self { program: program(), folder: folder.to_owned(), address: free_address(), running: None }
+        let (program, address) = (program(), free_address());
+        Self { program, folder: folder.to_owned(), takes_remote_write: true, address, running: None }
+    }
+
+    /// Whether it takes remote write when it is started next.
+    pub fn set_takes_remote_write(&mut self, takes: bool) {
+        self.takes_remote_write = takes;
     }
 
     /// Its base address.
@@ -53,7 +71,7 @@ impl Prometheus {
                 .current_dir(&self.folder)
                 .arg("--config.file=prometheus.yml")
                 .arg("--storage.tsdb.path=data")
-                .arg("--web.enable-remote-write-receiver")
+                .args(self.takes_remote_write.then_some("--web.enable-remote-write-receiver"))
                 .arg(format!("--web.listen-address={}", self.address)),
         ));
         let ready = format!("{}/-/ready", self.url());
