@@ -156,6 +156,9 @@ impl Config {
         }
     }
 
+    /// A file with every key, commented.
+    pub const EXAMPLE: &str = include_str!("../merger.example.yaml");
+
     pub(crate) fn remote_limits(&self) -> Limits {
         let mut limits = Limits::default();
         limits.max_compressed_bytes = to_usize(self.limits.body);

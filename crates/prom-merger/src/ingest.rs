@@ -65,9 +65,10 @@ impl SourceSink {
     async fn take(&self, body: WriteBody) -> Result<Option<String>, IngestError> {
         let (limits, horizon) = (self.source.limits, Horizon::now(self.source.future_limit));
         let Judged { valid, refused } = if body.decoded.len() > INLINE_BYTES {
-            spawn_blocking(move || judge(body, &limits, horizon)).await??
+            spawn_blocking(move || judge(body.compressed, &body.decoded, &body.summary, &limits, horizon))
+                .await??
         } else {
-            judge(body, &limits, horizon)?
+            judge(body.compressed, &body.decoded, &body.summary, &limits, horizon)?
         };
         // The journal first: when the dead letters are full, a sender that comes again fills nothing that only a
         // human empties.
@@ -140,40 +141,40 @@ impl SourceSink {
 }
 
 /// What becomes of a request.
-struct Judged {
+pub(crate) struct Judged {
     /// `None` when nothing is left.
-    valid: Option<Valid>,
-    refused: Vec<Refused>,
+    pub(crate) valid: Option<Valid>,
+    pub(crate) refused: Vec<Refused>,
 }
 
-struct Valid {
+pub(crate) struct Valid {
     /// A snappy block.
-    body: Bytes,
-    samples: u64,
+    pub(crate) body: Bytes,
+    pub(crate) samples: u64,
 }
 
-struct Refused {
-    header: Header,
+pub(crate) struct Refused {
+    pub(crate) header: Header,
     /// A snappy block.
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     why: Why,
 }
 
 #[derive(Clone, Copy)]
-enum Why {
+pub(crate) enum Why {
     Faults { of_series: usize },
     Future,
 }
 
 /// The latest time that a sample may have.
 #[derive(Clone, Copy)]
-struct Horizon {
+pub(crate) struct Horizon {
     now_ms: i64,
     limit_ms: i64,
 }
 
 impl Horizon {
-    fn now(limit: Duration) -> Self {
+    pub(crate) fn now(limit: Duration) -> Self {
         Self { now_ms: source::now_ms(), limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX) }
     }
 
@@ -183,29 +184,34 @@ impl Horizon {
 }
 
 #[derive(Debug, Error)]
-enum JudgeError {
+pub(crate) enum JudgeError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     #[error(transparent)]
     Compress(#[from] CompressionError),
 }
 
-fn judge(body: WriteBody, limits: &Limits, horizon: Horizon) -> Result<Judged, JudgeError> {
-    let WriteBody { compressed, decoded, summary, .. } = body;
-    let report = validate(&decoded, limits)?;
+/// Judges a well-formed request: `compressed` holds `decoded`, counted in `summary`.
+pub(crate) fn judge(
+    compressed: Bytes,
+    decoded: &[u8],
+    summary: &Summary,
+    limits: &Limits,
+    horizon: Horizon,
+) -> Result<Judged, JudgeError> {
+    let report = validate(decoded, limits)?;
     let has_future = summary.timestamps.is_some_and(|bounds| horizon.is_beyond(bounds.max_ms));
     if report.rejected_count() == 0 && !has_future {
-        let valid =
-            (!decoded.is_empty()).then(|| Valid { body: compressed, samples: sample_count(&summary) });
+        let valid = (!decoded.is_empty()).then(|| Valid { body: compressed, samples: sample_count(summary) });
         return Ok(Judged { valid, refused: Vec::new() });
     }
     let mut refused = Vec::new();
     let (mut message, mut part) = (decoded.to_vec(), Vec::new());
     if report.rejected_count() > 0 {
-        keep_series(&decoded, |series| report.is_rejected(series.index()), &mut part)?;
+        keep_series(decoded, |series| report.is_rejected(series.index()), &mut part)?;
         let why = Why::Faults { of_series: summary.series };
         refused.push(Refused::new(&part, reasons(&report), why, horizon, limits)?);
-        keep_series(&decoded, |series| !report.is_rejected(series.index()), &mut message)?;
+        keep_series(decoded, |series| !report.is_rejected(series.index()), &mut message)?;
     }
     if has_future {
         let valid = std::mem::take(&mut message);

@@ -116,7 +116,13 @@ fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Se
     )
 }
 
-fn open_journal(config: &Config, name: &str, kind: &str, hooks: JournalHooks) -> Result<Journal, StartError> {
+/// Opens a journal of a source, in a folder that is made if need be. Blocks on files.
+pub(crate) fn open_journal(
+    config: &Config,
+    name: &str,
+    kind: &str,
+    hooks: JournalHooks,
+) -> Result<Journal, StartError> {
     let parent = config.data.join(kind);
     create_durably(&parent).map_err(|error| StartError::Folder { path: parent.clone(), source: error })?;
     let storage = DiskStorage::open(parent.join(name))
