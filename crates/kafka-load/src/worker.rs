@@ -300,12 +300,43 @@ fn known_sequences(
         }
     };
     let element = committed.find_partition(topic, partition);
-    let continued = element.and_then(|element| match element.offset() {
-        Offset::Offset(offset) if offset <= first_offset => {
-            PartitionSequences::from_commit_metadata(element.metadata())
-        }
+    let committed = element.as_ref().and_then(|element| match element.offset() {
+        Offset::Offset(offset) => Some((offset, element.metadata())),
         _ => None,
     });
+    continue_from(committed, first_offset, || {
+        consumer.fetch_watermarks(topic, partition, COMMITTED_TIMEOUT).ok().map(|(low, _)| low)
+    })
+}
+
+/// What to expect at `first_offset`, where an offset was committed with what its committer expected next.
+///
+/// A committed offset below the first one is either what retention has removed since (those messages are lost), or a
+/// commit that was overtaken by a later one and applied after it: then somebody has processed what lies between, and what
+/// comes next is not known. `low` tells the first offset that the partition still has.
+fn continue_from(
+    committed: Option<(i64, &str)>,
+    first_offset: i64,
+    low: impl FnOnce() -> Option<i64>,
+) -> PartitionSequences {
+    let continued = match committed {
+        Some((offset, metadata)) if offset == first_offset => {
+            PartitionSequences::from_commit_metadata(metadata)
+        }
+        Some((offset, metadata)) if offset < first_offset => {
+            let is_removed = low().is_some_and(|low| low > offset);
+            if !is_removed {
+                tracing::warn!(
+                    offset,
+                    first_offset,
+                    "an older commit came last, beginning at the first sequence seen"
+                );
+                return PartitionSequences::from_unknown();
+            }
+            PartitionSequences::from_commit_metadata(metadata)
+        }
+        _ => None,
+    };
     continued.unwrap_or_else(|| match first_offset {
         0 => PartitionSequences::from_beginning(),
         _ => PartitionSequences::from_unknown(),
@@ -336,7 +367,10 @@ fn commit(
 #[cfg(test)]
 mod tests {
     use super::{totals::LAG_EXPIRES_AFTER, *};
-    use crate::payload::Header;
+    use crate::{
+        payload::Header,
+        record::{Outcome, StreamId},
+    };
 
     fn message(epoch: u64, sequence: u64, intended_ns: u64) -> Vec<u8> {
         let header = Header { run: "r", producer: "p", epoch, sequence, intended_ns, sent_ns: intended_ns };
@@ -397,6 +431,28 @@ mod tests {
         assert!(show(Some((Instant::now(), 7))));
         let Some(long_ago) = Instant::now().checked_sub(LAG_EXPIRES_AFTER) else { return };
         assert!(!show(Some((long_ago, 7))));
+    }
+
+    #[test]
+    fn only_the_commit_of_the_first_offset_or_of_removed_messages_tells_what_comes_next() {
+        let mut known = PartitionSequences::from_beginning();
+        let stream = StreamId { run: "r".parse().unwrap(), producer: "p".parse().unwrap(), epoch: 1 };
+        for sequence in 0..10 {
+            known.observe(&stream, sequence);
+        }
+        let metadata = known.to_commit_metadata();
+        let first = |committed, first_offset, low| {
+            continue_from(committed, first_offset, || low).observe(&stream, 12)
+        };
+        // Committed at 10, and the next one seen is the twelfth: two are lost.
+        assert_eq!(first(Some((10, metadata.as_str())), 10, None), Outcome::Gap { lost: 2 });
+        assert_eq!(first(Some((10, metadata.as_str())), 12, Some(12)), Outcome::Gap { lost: 2 });
+        // The partition still has 10 and 11, so a later commit was there when this worker began.
+        assert_eq!(first(Some((10, metadata.as_str())), 12, Some(0)), Outcome::Started);
+        assert_eq!(first(Some((10, metadata.as_str())), 12, None), Outcome::Started);
+        assert_eq!(first(Some((13, metadata.as_str())), 12, None), Outcome::Started);
+        assert_eq!(first(None, 12, None), Outcome::Started);
+        assert_eq!(first(None, 0, None), Outcome::Gap { lost: 12 });
     }
 
     #[test]
