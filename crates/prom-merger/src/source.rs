@@ -41,6 +41,13 @@ pub(crate) struct SourceState {
     pub(crate) metrics: SourceMetrics,
 }
 
+/// What making an outgoing body needs besides; worth keeping for the next one.
+#[derive(Default)]
+pub(crate) struct Workspace {
+    labelled: Vec<u8>,
+    compressor: Compressor,
+}
+
 impl SourceState {
     /// Opens both journals. Blocks on files.
     pub(crate) fn open(config: &Config, source: &SourceConfig) -> Result<Self, StartError> {
@@ -86,10 +93,11 @@ impl SourceState {
     }
 
     /// Makes of a message what goes out: with the label, compressed.
-    pub(crate) fn outgoing_body(&self, message: &[u8]) -> Result<Bytes, String> {
-        let (mut labelled, mut body) = (Vec::new(), Vec::new());
-        self.splicer.splice(message, &self.limits, &mut labelled).map_err(|error| error.to_string())?;
-        Compressor::new().compress(&labelled, &mut body).map_err(|error| error.to_string())?;
+    pub(crate) fn outgoing_body(&self, message: &[u8], workspace: &mut Workspace) -> Result<Bytes, String> {
+        let Workspace { labelled, compressor } = workspace;
+        let mut body = Vec::new();
+        self.splicer.splice(message, &self.limits, labelled).map_err(|error| error.to_string())?;
+        compressor.compress(labelled, &mut body).map_err(|error| error.to_string())?;
         Ok(body.into())
     }
 

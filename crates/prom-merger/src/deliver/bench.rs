@@ -12,7 +12,7 @@ use sample_journal::{Cursor, CursorError, Position, ReadError, Reader};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::order;
-use crate::source::{CURSOR, FORMAT_V1, SourceState};
+use crate::source::{CURSOR, FORMAT_V1, SourceState, Workspace};
 
 /// Goes to a blocking thread and comes back.
 #[derive(Default)]
@@ -28,6 +28,8 @@ struct Tools {
     reader: Reader,
     cursor: Cursor,
     decoded: Vec<u8>,
+    /// Reused from record to record.
+    workspace: Workspace,
     /// Records read since the cursor was opened.
     records: u64,
 }
@@ -76,7 +78,8 @@ impl Bench {
         let tools = spawn_blocking(move || {
             let cursor = source.journal.cursor(CURSOR)?;
             let reader = source.journal.reader(cursor.position());
-            Ok::<_, CursorError>(Tools { source, reader, cursor, decoded: Vec::new(), records: 0 })
+            let (decoded, workspace) = (Vec::new(), Workspace::default());
+            Ok::<_, CursorError>(Tools { source, reader, cursor, decoded, workspace, records: 0 })
         })
         .await??;
         Ok(Self { tools: Some(tools), ..Self::default() })
@@ -126,14 +129,20 @@ impl Tools {
         let summary = WriteRequestView::new(&self.decoded)
             .summary(&self.source.limits)
             .map_err(|error| error.to_string())?;
-        let layers = order::layers(&self.decoded).map_err(|error| error.to_string())?;
+        let workspace = &mut self.workspace;
+        let is_of_one_time = summary.timestamps.is_none_or(|bounds| bounds.min_ms == bounds.max_ms);
+        let layers = if is_of_one_time {
+            None
+        } else {
+            order::layers(&self.decoded).map_err(|error| error.to_string())?
+        };
         let Some(layers) = layers else {
-            let body = self.source.outgoing_body(&self.decoded)?;
+            let body = self.source.outgoing_body(&self.decoded, workspace)?;
             return Ok((vec![Outgoing { body, summary, raw: None }], summary));
         };
         self.source.metrics.split_backward.add(1);
         let outgoing = |raw: Vec<u8>| {
-            let body = self.source.outgoing_body(&raw)?;
+            let body = self.source.outgoing_body(&raw, workspace)?;
             let summary = WriteRequestView::new(&raw)
                 .summary(&self.source.limits)
                 .map_err(|error| error.to_string())?;

@@ -1,9 +1,11 @@
 //! One record on its way: sent until the destination has it, or what is left of it is a dead letter.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use prom_remote::{Summary, WriteRequestView};
 use prom_remote_http::{WriteError, Written};
-use tokio::{select, time::timeout};
+use tokio::{select, task::spawn_blocking, time::timeout};
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -16,7 +18,11 @@ use super::{
     probe::ProbeOutcome,
     read_back,
 };
-use crate::{ingest::sample_count, metrics::FailureClass};
+use crate::{
+    ingest::sample_count,
+    metrics::FailureClass,
+    source::{SourceState, Workspace},
+};
 
 /// The state of one record.
 pub(super) struct Delivery<'a> {
@@ -154,10 +160,10 @@ impl<'a> Delivery<'a> {
             if stack.is_empty() || self.has_many_suspects() {
                 self.prove_suspects(&mut stack).await?;
             }
-            let Some(part) = stack.pop() else { break };
-            let refusal = match part.refusal {
+            let Some(mut part) = stack.pop() else { break };
+            let refusal = match part.refusal.take() {
                 Some(refusal) => refusal,
-                None => match self.try_part(&part.message).await? {
+                None => match self.try_part(&mut part).await? {
                     Judged::Taken => {
                         self.convict();
                         continue;
@@ -184,13 +190,21 @@ impl<'a> Delivery<'a> {
         self.bury().await
     }
 
-    async fn try_part(&mut self, message: &[u8]) -> Result<Judged, LaneError> {
+    async fn try_part(&mut self, part: &mut Part) -> Result<Judged, LaneError> {
         let source = &self.lane.source;
         source.metrics.isolation_attempts.add(1);
-        let body = source.outgoing_body(message).map_err(LaneError::Part)?;
-        let summary = WriteRequestView::new(message)
-            .summary(&source.limits)
-            .map_err(|error| LaneError::Part(error.to_string()))?;
+        let (body, summary) = if part.message.len() > INLINE_BYTES {
+            let (source, message) = (Arc::clone(source), std::mem::take(&mut part.message));
+            let (message, made) = spawn_blocking(move || {
+                let made = make(&source, &message);
+                (message, made)
+            })
+            .await?;
+            part.message = message;
+            made?
+        } else {
+            make(source, &part.message)?
+        };
         // A whole that failed is cut at once; what cannot be cut gets its tries.
         let is_last = summary.samples + summary.histograms <= 1;
         self.until_judged(&body, &summary, if is_last { SERVER_TRIES } else { 1 }).await
@@ -314,6 +328,14 @@ impl<'a> Delivery<'a> {
     }
 }
 
+fn make(source: &SourceState, message: &[u8]) -> Result<(Bytes, Summary), LaneError> {
+    let body = source.outgoing_body(message, &mut Workspace::default()).map_err(LaneError::Part)?;
+    let summary = WriteRequestView::new(message)
+        .summary(&source.limits)
+        .map_err(|error| LaneError::Part(error.to_string()))?;
+    Ok((body, summary))
+}
+
 struct Rest {
     message: Vec<u8>,
     is_shorter: bool,
@@ -322,7 +344,9 @@ struct Rest {
 /// A server that fails so often at the same request, and takes a probe in between, fails because of the request.
 const SERVER_TRIES: usize = 3;
 const READ_TRIES: usize = 3;
-const READ_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+const READ_PAUSE: Duration = Duration::from_secs(1);
+/// Parts up to this size are made where they are.
+const INLINE_BYTES: usize = 256 << 10;
 const MAX_SUSPECTS: usize = 16;
 /// So many bytes of suspects, and of culprits, are held at most, besides the last one of each.
 const MAX_HELD_BYTES: usize = 1 << 20;

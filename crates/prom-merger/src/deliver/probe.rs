@@ -6,7 +6,7 @@ use prom_remote::{Sample, WriteRequestBuilder};
 use prom_remote_http::{WriteClient, WriteError};
 
 use super::{Verdict, judge};
-use crate::source::{self, SourceState};
+use crate::source::{self, SourceState, Workspace};
 
 /// Writes `prom_merger_probe` with the source's label: one sample with the value 1 and the present time.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Probe {
             if previous < now { now } else { self.latest_ms.fetch_add(1, Ordering::Relaxed) + 1 };
         let mut builder = WriteRequestBuilder::new();
         builder.series([("__name__", PROBE_NAME)], [Sample::new(timestamp_ms, 1.0)]);
-        let body = match source.outgoing_body(&builder.finish()) {
+        let body = match source.outgoing_body(&builder.finish(), &mut Workspace::default()) {
             Ok(body) => body,
             Err(message) => return ProbeOutcome::Refused(message),
         };

@@ -1,5 +1,6 @@
 //! The merger in this process, over loopback.
 
+mod commands;
 mod dead_letters;
 mod poison;
 mod support;

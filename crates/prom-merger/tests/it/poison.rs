@@ -123,6 +123,25 @@ async fn a_part_of_a_series_keeps_its_order() {
 }
 
 #[tokio::test]
+async fn one_sample_of_thirty_thousand_is_found() {
+    let data = tempfile::tempdir().unwrap();
+    let rule = |request: &[Series], _| if is_bad(request) { Answer::Refuse(400, "no") } else { Answer::Take };
+    let destination = Destination::start(rule).await;
+    let merger = TestMerger::start(data.path(), &destination.url, "").await;
+    let mut values = vec![GOOD; 10_000];
+    let good = values.clone();
+    values[7_777] = BAD;
+    merger.send("a", request(&[("x", &good), ("y", &values), ("z", &good)])).await.unwrap();
+    delivered(&merger).await;
+    assert_eq!(points(&destination).len(), 29_999);
+    let letters = letters(&merger).await;
+    assert_eq!((letters.len(), &letters[0]["samples"]), (1, &1.into()));
+    let attempts = merger.metric("prom_merger_isolation_attempts_total{source=\"a\"}").await;
+    assert!(attempts < 40.0, "{attempts} attempts");
+    merger.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_request_that_is_too_large_arrives_in_parts() {
     let data = tempfile::tempdir().unwrap();
     let rule =

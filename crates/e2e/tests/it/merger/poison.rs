@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::{eventually, http::block_on, prometheus::Prometheus};
+use e2e::{eventually, http::block_on, note, prometheus::Prometheus};
 use prom_remote::{Matcher, Query, Sample, SeriesSetFingerprint, TimeRange, WriteRequestBuilder};
 use prom_remote_http::{ClientConfig, ReadClient, WriteClient, WriteError};
 
@@ -200,6 +200,32 @@ fn what_was_stored_before_the_answer_got_lost_is_recognised() {
     let stored = merger.metric("already_stored_samples_total", "kafka").expect("it is there");
     assert_eq!(stored, (SERIES as i64 * TIMES_PER_REQUEST) as f64);
     merger.kill();
+    assert_eq!(merger.dead_letters(), "");
+}
+
+#[test]
+fn what_a_killed_merger_had_delivered_is_recognised() {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let mut database = Prometheus::strict(&folder.path().join("database"));
+    database.start();
+    let keys = format!(", read_url: '{}/api/v1/read'", database.url());
+    let mut merger = Merger::new(folder.path(), &database.url(), &keys);
+    let begin_ms = now_ms() - 600_000;
+    let mut expected = SeriesSetFingerprint::new();
+    let mut sent_again = 0.0;
+    for round in 0..3 {
+        merger.start();
+        for request in round * 3 + 1..=round * 3 + 3 {
+            assert_eq!(send(&merger, "kafka", begin_ms, request, None, &mut expected), 204);
+        }
+        merger.wait_until_done("kafka");
+        sent_again += merger.metric("already_stored_samples_total", "kafka").expect("it is there");
+        // Mostly before the place of the lane is stored, so that the next one begins further back.
+        merger.kill();
+    }
+    note(&format!("{sent_again} samples were sent again"));
+    let found = block_on(read_all(&database.url(), "kafka", begin_ms)).expect("the database answers");
+    assert!(expected.differences(&found).is_empty(), "{:?}", expected.differences(&found).first());
     assert_eq!(merger.dead_letters(), "");
 }
 
