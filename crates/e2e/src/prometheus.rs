@@ -17,23 +17,32 @@ use crate::{
     testbed::{fill_shared_cache, shared_cache},
 };
 
-/// A Prometheus that takes remote write, also out of order.
+/// A Prometheus that takes remote write.
 #[derive(Debug)]
 pub struct Prometheus {
     program: PathBuf,
     folder: PathBuf,
+    takes_remote_write: bool,
     address: SocketAddr,
     running: Option<Running>,
     arguments: Vec<String>,
 }
 
 impl Prometheus {
-    /// Prepares one whose data lie in `folder`; nothing runs yet.
+    /// Prepares one whose data lie in `folder` and that takes samples out of order; nothing runs yet.
     ///
     /// # Panics
     /// When there is no Prometheus and none can be had.
     pub fn new(folder: &Path) -> Self {
         Self::configured(folder, program(), "storage: {tsdb: {out_of_order_time_window: 2h}}\n", &[])
+    }
+
+    /// Prepares one that takes nothing out of order.
+    ///
+    /// # Panics
+    /// When there is no Prometheus and none can be had.
+    pub fn strict(folder: &Path) -> Self {
+        Self::configured(folder, program(), "global: {}\n", &[])
     }
 
     /// Prepares one of another `program`, with its configuration and further arguments; `SELF` in the configuration
@@ -47,7 +56,13 @@ impl Prometheus {
         let config = config.replace("SELF", &address.to_string());
         fs::write(folder.join("prometheus.yml"), config).expect("the folder can be written");
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { program, folder: folder.to_owned(), address, running: None, arguments }
+        let folder = folder.to_owned();
+        Self { program, folder, takes_remote_write: true, address, running: None, arguments }
+    }
+
+    /// Whether it takes remote write when it is started next.
+    pub fn set_takes_remote_write(&mut self, takes: bool) {
+        self.takes_remote_write = takes;
     }
 
     /// Its base address.
@@ -65,7 +80,7 @@ impl Prometheus {
                 .current_dir(&self.folder)
                 .arg("--config.file=prometheus.yml")
                 .arg("--storage.tsdb.path=data")
-                .arg("--web.enable-remote-write-receiver")
+                .args(self.takes_remote_write.then_some("--web.enable-remote-write-receiver"))
                 .arg(format!("--web.listen-address={}", self.address))
                 .args(&self.arguments),
         ));

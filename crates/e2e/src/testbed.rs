@@ -106,6 +106,11 @@ impl Testbed {
         self.home.path()
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The cache that its commands use.
     pub fn cache(&self) -> PathBuf {
         self.home().join("cache")

@@ -4,8 +4,10 @@
 //! seconds. Offsets are committed after processing, with what the next owner of the partition should expect (see
 //! [`crate::record`]); so delivery is at least once. A duplicate's latency is not recorded.
 
+mod totals;
+
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::hash_map::Entry,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -21,21 +23,17 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
+use self::totals::{AssignedPartition, Processed, Record};
 use crate::{
     client::{BootstrapServers, ClientSetting, LogThrottle, client_config, log_client, wall_clock_ns},
     exposition::{Exposition, Kind},
-    metrics::{LatencyFamilies, per_partition},
-    payload::{Header, Identifier},
-    record::{LatencyRecord, Outcome, PartitionSequences, StreamId},
+    payload::Identifier,
+    record::PartitionSequences,
 };
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
-/// A lag older than this is unknown.
-const LAG_EXPIRES_AFTER: Duration = Duration::from_secs(10);
-/// The most (stream, partition) pairs with metrics of their own.
-const MAXIMUM_STREAM_METRICS: usize = 10_000;
 
 /// What to consume, and how.
 #[derive(Debug, Clone)]
@@ -100,47 +98,6 @@ pub struct WorkerState {
     record: Mutex<Record>,
 }
 
-#[derive(Debug, Default)]
-struct Record {
-    joined: bool,
-    assigned: HashMap<i32, AssignedPartition>,
-    totals: BTreeMap<i32, PartitionTotals>,
-    streams: BTreeMap<(StreamId, i32), StreamTotals>,
-    untracked: u64,
-    malformed: u64,
-    rebalances: u64,
-    commits: u64,
-    commit_failures: u64,
-    errors: u64,
-    latency: LatencyRecord,
-}
-
-/// A partition from its assignment to its revocation.
-#[derive(Debug, Default)]
-struct AssignedPartition {
-    /// Known from the first message on.
-    sequences: Option<PartitionSequences>,
-    /// The offset after the last processed message.
-    position: Option<i64>,
-    uncommitted: bool,
-    lag: Option<(Instant, u64)>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct PartitionTotals {
-    consumed: u64,
-    bytes: u64,
-    lost: u64,
-    duplicates: u64,
-    reordered: u64,
-}
-
-#[derive(Debug, Clone, Default)]
-struct StreamTotals {
-    consumed: u64,
-    highest: u64,
-}
-
 impl WorkerState {
     /// Makes the state of a worker that will run with `config`.
     pub fn new(config: WorkerConfig) -> Self {
@@ -180,187 +137,6 @@ impl WorkerState {
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Record {
-    fn processed(&mut self, message: &Processed<'_>) {
-        let totals = self.totals.entry(message.partition).or_default();
-        totals.consumed += 1;
-        totals.bytes += message.payload.len() as u64;
-        let assigned = self.assigned.entry(message.partition).or_default();
-        assigned.position = Some(message.offset + 1);
-        assigned.uncommitted = true;
-        let decoded = Header::decode(message.payload);
-        let Some((header, stream)) = decoded.ok().and_then(|header| Some((header, StreamId::of(&header)?)))
-        else {
-            self.malformed += 1;
-            return;
-        };
-        let sequences = assigned.sequences.get_or_insert_with(PartitionSequences::from_unknown);
-        let outcome = sequences.observe(&stream, header.sequence);
-        match outcome {
-            Outcome::Gap { lost } => totals.lost += lost,
-            Outcome::Duplicate => totals.duplicates += 1,
-            Outcome::Reordered => totals.reordered += 1,
-            Outcome::InOrder | Outcome::Started => {}
-        }
-        if outcome != Outcome::Duplicate {
-            self.latency.record_between(header.intended_ns, message.processed_ns);
-        }
-        self.count_stream((stream, message.partition), header.sequence);
-    }
-
-    fn count_stream(&mut self, key: (StreamId, i32), sequence: u64) {
-        if self.streams.len() >= MAXIMUM_STREAM_METRICS && !self.streams.contains_key(&key) {
-            self.untracked += 1;
-            return;
-        }
-        let stream = self.streams.entry(key).or_default();
-        stream.consumed += 1;
-        stream.highest = stream.highest.max(sequence);
-    }
-
-    /// Makes the list of offsets to commit, out of the partitions chosen, and takes them as committed.
-    fn take_commit(
-        &mut self,
-        topic: &str,
-        choose: impl Fn(i32, &AssignedPartition) -> bool,
-    ) -> TopicPartitionList {
-        let mut offsets = TopicPartitionList::new();
-        for (&partition, assigned) in &mut self.assigned {
-            let Some(position) = assigned.position.filter(|_| choose(partition, assigned)) else { continue };
-            assigned.uncommitted = false;
-            let mut element = offsets.add_partition(topic, partition);
-            let metadata = assigned.sequences.as_ref().map(PartitionSequences::to_commit_metadata);
-            element.set_metadata(metadata.unwrap_or_default());
-            if let Err(error) = element.set_offset(Offset::Offset(position)) {
-                tracing::error!(%error, partition, position, "offset refused");
-            }
-        }
-        offsets
-    }
-
-    /// Takes what only the client knows: high watermarks and committed offsets.
-    fn update(&mut self, statistics: &Statistics, topic: &str, begin: Begin) {
-        let Some(topic) = statistics.topics.get(topic) else { return };
-        let now = Instant::now();
-        for (partition, assigned) in &mut self.assigned {
-            let Some(shown) = topic.partitions.get(partition) else { continue };
-            // The client's own view of the committed offset tells when a commit must be repeated.
-            assigned.uncommitted |=
-                assigned.position.is_some_and(|position| shown.committed_offset < position);
-            // Negative numbers are librdkafka's "unknown".
-            let known = |offset: i64| (offset >= 0).then_some(offset);
-            let begin = || known(shown.lo_offset).filter(|_| begin == Begin::Earliest);
-            let position = assigned.position.or(known(shown.committed_offset)).or_else(begin);
-            let lag =
-                known(shown.hi_offset).zip(position).map(|(high, position)| (high - position).max(0) as u64);
-            assigned.lag = lag.map(|lag| (now, lag));
-        }
-    }
-
-    fn write(&self, page: &mut Exposition) {
-        self.write_partitions(page);
-        self.write_streams(page);
-        let mut counter = |name, help, value| page.single(name, Kind::Counter, help, value);
-        counter(
-            "kafka_load_malformed_messages_total",
-            "Messages that no producer of ours wrote.",
-            self.malformed,
-        );
-        counter(
-            "kafka_load_untracked_messages_total",
-            "Messages of streams above the metrics' limit.",
-            self.untracked,
-        );
-        counter("kafka_load_rebalances_total", "Assignments received from the group.", self.rebalances);
-        counter("kafka_load_commits_total", "Offset commits asked for.", self.commits);
-        counter("kafka_load_commit_failures_total", "Offset commits that failed.", self.commit_failures);
-        counter("kafka_load_errors_total", "Errors reported by the client.", self.errors);
-        END_TO_END_LATENCY.write(page, &self.latency);
-    }
-
-    fn write_partitions(&self, page: &mut Exposition) {
-        page.single(
-            "kafka_load_assigned_partitions",
-            Kind::Gauge,
-            "Partitions that this worker holds.",
-            self.assigned.len(),
-        );
-        let totals = || self.totals.iter().map(|(partition, totals)| (*partition, totals));
-        let mut counter = |name, help, value: fn(&PartitionTotals) -> u64| {
-            per_partition(page, name, Kind::Counter, help, totals(), |totals| Some(value(totals)));
-        };
-        counter("kafka_load_consumed_messages_total", "Messages processed, repeated ones included.", |t| {
-            t.consumed
-        });
-        counter("kafka_load_consumed_bytes_total", "Value bytes processed.", |t| t.bytes);
-        counter(
-            "kafka_load_lost_messages_total",
-            "Sequence numbers skipped; those in kafka_load_reordered_messages_total came after all.",
-            |t| t.lost,
-        );
-        counter(
-            "kafka_load_duplicate_messages_total",
-            "Sequence numbers consumed before, here or by the partition's previous owner.",
-            |t| t.duplicates,
-        );
-        counter(
-            "kafka_load_reordered_messages_total",
-            "Skipped sequence numbers that came after all.",
-            |t| t.reordered,
-        );
-        let assigned: BTreeMap<i32, &AssignedPartition> =
-            self.assigned.iter().map(|(partition, assigned)| (*partition, assigned)).collect();
-        per_partition(
-            page,
-            "kafka_load_lag_messages",
-            Kind::Gauge,
-            "High watermark minus position of the partitions held, at most 1 s old; no sample when unknown.",
-            assigned,
-            |assigned| {
-                assigned.lag.filter(|(when, _)| when.elapsed() < LAG_EXPIRES_AFTER).map(|(_, lag)| lag)
-            },
-        );
-    }
-
-    fn write_streams(&self, page: &mut Exposition) {
-        let mut family = |name, kind, help, value: fn(&StreamTotals) -> u64| {
-            let mut family = page.family(name, kind, help);
-            for ((StreamId { run, producer, epoch }, partition), totals) in &self.streams {
-                let labels: &[(&str, &dyn std::fmt::Display)] =
-                    &[("run", run), ("producer", producer), ("epoch", epoch), ("partition", partition)];
-                family.sample(labels, value(totals));
-            }
-        };
-        family(
-            "kafka_load_last_consumed_sequence",
-            Kind::Gauge,
-            "Highest sequence consumed by this worker; the first is 0.",
-            |totals| totals.highest,
-        );
-        family(
-            "kafka_load_stream_consumed_messages_total",
-            Kind::Counter,
-            "Messages of the stream processed by this worker, repeated ones included.",
-            |totals| totals.consumed,
-        );
-    }
-}
-
-const END_TO_END_LATENCY: LatencyFamilies = LatencyFamilies {
-    histogram: "kafka_load_end_to_end_latency_seconds",
-    quantile: "kafka_load_end_to_end_latency_quantile_seconds",
-    maximum: "kafka_load_end_to_end_latency_max_seconds",
-    clamped: "kafka_load_end_to_end_latency_clamped_total",
-    meaning: "From a message's intended send time to the end of its processing, duplicates excluded.",
-};
-
-struct Processed<'a> {
-    partition: i32,
-    offset: i64,
-    payload: &'a [u8],
-    processed_ns: u64,
 }
 
 struct WorkerContext {
@@ -524,12 +300,43 @@ fn known_sequences(
         }
     };
     let element = committed.find_partition(topic, partition);
-    let continued = element.and_then(|element| match element.offset() {
-        Offset::Offset(offset) if offset <= first_offset => {
-            PartitionSequences::from_commit_metadata(element.metadata())
-        }
+    let committed = element.as_ref().and_then(|element| match element.offset() {
+        Offset::Offset(offset) => Some((offset, element.metadata())),
         _ => None,
     });
+    continue_from(committed, first_offset, || {
+        consumer.fetch_watermarks(topic, partition, COMMITTED_TIMEOUT).ok().map(|(low, _)| low)
+    })
+}
+
+/// What to expect at `first_offset`, where an offset was committed with what its committer expected next.
+///
+/// A committed offset below the first one is either what retention has removed since (those messages are lost), or a
+/// commit that was overtaken by a later one and applied after it: then somebody has processed what lies between, and what
+/// comes next is not known. `low` tells the first offset that the partition still has.
+fn continue_from(
+    committed: Option<(i64, &str)>,
+    first_offset: i64,
+    low: impl FnOnce() -> Option<i64>,
+) -> PartitionSequences {
+    let continued = match committed {
+        Some((offset, metadata)) if offset == first_offset => {
+            PartitionSequences::from_commit_metadata(metadata)
+        }
+        Some((offset, metadata)) if offset < first_offset => {
+            let is_removed = low().is_some_and(|low| low > offset);
+            if !is_removed {
+                tracing::warn!(
+                    offset,
+                    first_offset,
+                    "an older commit came last, beginning at the first sequence seen"
+                );
+                return PartitionSequences::from_unknown();
+            }
+            PartitionSequences::from_commit_metadata(metadata)
+        }
+        _ => None,
+    };
     continued.unwrap_or_else(|| match first_offset {
         0 => PartitionSequences::from_beginning(),
         _ => PartitionSequences::from_unknown(),
@@ -559,7 +366,11 @@ fn commit(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{totals::LAG_EXPIRES_AFTER, *};
+    use crate::{
+        payload::Header,
+        record::{Outcome, StreamId},
+    };
 
     fn message(epoch: u64, sequence: u64, intended_ns: u64) -> Vec<u8> {
         let header = Header { run: "r", producer: "p", epoch, sequence, intended_ns, sent_ns: intended_ns };
@@ -620,6 +431,28 @@ mod tests {
         assert!(show(Some((Instant::now(), 7))));
         let Some(long_ago) = Instant::now().checked_sub(LAG_EXPIRES_AFTER) else { return };
         assert!(!show(Some((long_ago, 7))));
+    }
+
+    #[test]
+    fn only_the_commit_of_the_first_offset_or_of_removed_messages_tells_what_comes_next() {
+        let mut known = PartitionSequences::from_beginning();
+        let stream = StreamId { run: "r".parse().unwrap(), producer: "p".parse().unwrap(), epoch: 1 };
+        for sequence in 0..10 {
+            known.observe(&stream, sequence);
+        }
+        let metadata = known.to_commit_metadata();
+        let first = |committed, first_offset, low| {
+            continue_from(committed, first_offset, || low).observe(&stream, 12)
+        };
+        // Committed at 10, and the next one seen is the twelfth: two are lost.
+        assert_eq!(first(Some((10, metadata.as_str())), 10, None), Outcome::Gap { lost: 2 });
+        assert_eq!(first(Some((10, metadata.as_str())), 12, Some(12)), Outcome::Gap { lost: 2 });
+        // The partition still has 10 and 11, so a later commit was there when this worker began.
+        assert_eq!(first(Some((10, metadata.as_str())), 12, Some(0)), Outcome::Started);
+        assert_eq!(first(Some((10, metadata.as_str())), 12, None), Outcome::Started);
+        assert_eq!(first(Some((13, metadata.as_str())), 12, None), Outcome::Started);
+        assert_eq!(first(None, 12, None), Outcome::Started);
+        assert_eq!(first(None, 0, None), Outcome::Gap { lost: 12 });
     }
 
     #[test]

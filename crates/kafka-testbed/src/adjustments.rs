@@ -22,6 +22,9 @@ pub struct Adjustments {
     /// The data of brokers and ZooKeeper is being removed; it must be gone before they start again.
     #[serde(default)]
     pub resetting: bool,
+    /// The running services are on their way to another plan, which is written already.
+    #[serde(default)]
+    pub applying: bool,
     /// Another address of the EXTERNAL listeners than the specification's.
     #[serde(default)]
     pub host: Option<Ipv4Addr>,
@@ -53,7 +56,7 @@ pub struct MovedPort {
 
 impl Default for Adjustments {
     fn default() -> Self {
-        Self { run: 1, resetting: false, host: None, workers: None, ports: BTreeMap::new() }
+        Self { run: 1, resetting: false, applying: false, host: None, workers: None, ports: BTreeMap::new() }
     }
 }
 
@@ -121,6 +124,7 @@ mod tests {
         let adjustments = Adjustments {
             run: 3,
             resetting: true,
+            applying: false,
             host: Some(Ipv4Addr::LOCALHOST),
             workers: Some(Scaled { instead_of: 2, count: 5 }),
             ports: BTreeMap::from([("tsdb.port".to_owned(), MovedPort { instead_of: 9092, port: 9192 })]),

@@ -1,8 +1,8 @@
 //! The supervisor: one background process per testbed that owns the services' processes.
 //!
-//! All state lives in one task that takes [`Message`]s; a waiting task per process and a probing task per service
+//! All state lives in one task that takes `Message`s; a waiting task per process and a probing task per service
 //! send them. The order of start follows the plan's dependencies, the order of stop is its reverse. Each service has
-//! a goal; [`Supervisor::advance`] moves every service one step towards it.
+//! a goal; `Supervisor::advance` moves every service one step towards it.
 
 mod ending;
 mod healing;

@@ -45,6 +45,8 @@ pub struct SourceConfig {
     pub value: String,
     /// The file with the bearer token that its requests must carry; none asked for when absent.
     pub token_file: Option<PathBuf>,
+    /// Samples further ahead of the merger's clock become dead letters; no limit if zero. Default 10 min, as Prometheus.
+    pub future_limit: Duration,
 }
 
 /// The receiving database.
@@ -55,6 +57,10 @@ pub struct DestinationConfig {
     pub url: String,
     /// The longest time for one request; default 30 s.
     pub timeout: Duration,
+    /// Its remote-read address, where it has one: a refusal of what it has already is recognised by it.
+    pub read_url: Option<String>,
+    /// How often parts of one request may be refused before what is left of it is not cut any further; default 10,000.
+    pub split_attempts: usize,
 }
 
 /// Bounds of one journal; see [`JournalConfig`].
@@ -150,6 +156,9 @@ impl Config {
         }
     }
 
+    /// A file with every key, commented.
+    pub const EXAMPLE: &str = include_str!("../merger.example.yaml");
+
     pub(crate) fn remote_limits(&self) -> Limits {
         let mut limits = Limits::default();
         limits.max_compressed_bytes = to_usize(self.limits.body);
@@ -206,9 +215,10 @@ fn read_source(value: ValueReader<'_>) -> Option<SourceConfig> {
     let name = reader.required("name", value::parsed::<SourceName>("a source name"));
     let value = reader.optional("value", value::non_empty_text);
     let token_file = reader.optional("token_file", value::non_empty_text).map(PathBuf::from);
+    let future_limit = reader.or("future_limit", value::duration, DEFAULT_FUTURE_LIMIT);
     reader.finish();
     let name = name?.0;
-    Some(SourceConfig { value: value.unwrap_or_else(|| name.clone()), name, token_file })
+    Some(SourceConfig { value: value.unwrap_or_else(|| name.clone()), name, token_file, future_limit })
 }
 
 fn distinct_sources(sources: Vec<Spanned<SourceConfig>>, diagnostics: &mut Diagnostics) -> Vec<SourceConfig> {
@@ -235,8 +245,10 @@ fn read_destination(value: ValueReader<'_>) -> Option<DestinationConfig> {
     let mut reader = value.mapping()?;
     let url = reader.required("url", value::parsed::<RemoteUrl>("a remote-write address"));
     let timeout = reader.or("timeout", value::positive_duration, Duration::from_secs(30));
+    let read_url = reader.optional("read_url", value::parsed::<RemoteUrl>("a remote-read address"));
+    let split_attempts = reader.or("split_attempts", value::integer_in(1..=10_000_000), 10_000);
     reader.finish();
-    Some(DestinationConfig { url: url?.0, timeout })
+    Some(DestinationConfig { url: url?.0, timeout, read_url: read_url.map(|url| url.0), split_attempts })
 }
 
 fn read_journal(value: ValueReader<'_>) -> Option<JournalLimits> {
@@ -352,6 +364,7 @@ fn to_usize(bytes: u64) -> usize {
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9099);
+const DEFAULT_FUTURE_LIMIT: Duration = Duration::from_secs(600);
 /// A segment's header and seal, and a record's header.
 const SEGMENT_OVERHEAD: u64 = 88 + 24;
 const MAX_RECORD: u64 = 1 << 30;

@@ -1,17 +1,17 @@
 //! What could not be delivered, kept with the reason: one journal per source under `dead-letters/` of the data folder.
 //!
 //! A record is a [`Header`] as one line of JSON, a line break, and the remote-write body (a snappy block) without the label
-//! of the source. Nothing is ever removed by the merger; when the journal is full, what would go there waits: ingest answers
+//! of the source. Nothing is ever removed by a running merger; when the journal is full, what would go there waits: ingest answers
 //! 503 and delivery stops.
+
+mod stored;
 
 use std::path::PathBuf;
 
-use sample_journal::{
-    AppendError, DiskStorage, Journal, JournalHooks, OpenDiskError, OpenError, Position, ReadError,
-};
+use sample_journal::{AppendError, Journal, Position, ReadError};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
+pub use self::stored::{ChangeLettersError, OpenLettersError, Replayed, StoredDeadLetters};
 use crate::config::Config;
 
 /// Why a request, or a part of one, is a dead letter.
@@ -55,57 +55,15 @@ pub struct DeadLetter {
     pub body_bytes: usize,
 }
 
-/// Why dead letters cannot be listed.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ListError {
-    /// The folder is not there or in use: a running merger shows its own under `/api/v1/dead-letters`.
-    #[error("cannot open the dead letters of source {name}")]
-    Folder {
-        /// The source.
-        name: String,
-        /// What the storage said.
-        source: OpenDiskError,
-    },
-    /// The journal cannot be opened.
-    #[error("cannot open the dead letters of source {name}")]
-    Journal {
-        /// The source.
-        name: String,
-        /// What the journal said.
-        source: OpenError,
-    },
-    /// The journal cannot be read.
-    #[error("cannot read the dead letters")]
-    Read(#[from] ReadError),
-}
-
-/// Lists the dead letters of all sources of a merger that does not run, by source and position. Blocks on files.
-///
-/// # Errors
-/// A source whose dead letters cannot be opened or read; sources that have none yet are passed over.
-pub fn list(config: &Config) -> Result<Vec<(String, DeadLetter)>, ListError> {
-    let mut letters = Vec::new();
-    for source in &config.sources {
-        let folder = folder(config, &source.name);
-        if !folder.is_dir() {
-            continue;
-        }
-        let name = || source.name.clone();
-        let storage =
-            DiskStorage::open(&folder).map_err(|error| ListError::Folder { name: name(), source: error })?;
-        let journal_config = config.journal_config(KIND, &source.name);
-        let (journal, _) = Journal::open(storage, journal_config, JournalHooks::default())
-            .map_err(|error| ListError::Journal { name: name(), source: error })?;
-        letters
-            .extend(read(&journal, Position::START, usize::MAX)?.into_iter().map(|letter| (name(), letter)));
-    }
-    Ok(letters)
+/// The position of the first one that is not dropped.
+fn first(journal: &Journal) -> Position {
+    let dropped = journal.cursors().into_iter().find(|(name, _)| name == stored::DROPPED);
+    dropped.map_or(Position::START, |(_, position)| position).max(journal.oldest())
 }
 
 /// Reads at most `limit` dead letters from a position on. Blocks on files.
 pub(crate) fn read(journal: &Journal, from: Position, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
-    let mut reader = journal.reader(from.max(journal.oldest()));
+    let mut reader = journal.reader(from.max(first(journal)));
     let mut payload = Vec::new();
     let mut letters = Vec::new();
     while letters.len() < limit {
@@ -132,12 +90,19 @@ impl DeadLetter {
     }
 }
 
+impl Header {
+    /// Writes it as it begins a record.
+    fn line(mut self) -> Vec<u8> {
+        truncate(&mut self.reason);
+        let mut line = serde_json::to_vec(&self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
 /// Appends a dead letter and waits until it is durable.
-pub(crate) async fn append(journal: &Journal, mut header: Header, body: &[u8]) -> Result<(), AppendError> {
-    truncate(&mut header.reason);
-    let mut line = serde_json::to_vec(&header).unwrap_or_default();
-    line.push(b'\n');
-    crate::source::append(journal, &[&line, body]).await
+pub(crate) async fn append(journal: &Journal, header: Header, body: &[u8]) -> Result<(), AppendError> {
+    crate::source::append(journal, &[&header.line(), body]).await
 }
 
 /// Keeps the header far below the room that the longest record leaves for it, even if JSON escapes every character.

@@ -2,10 +2,17 @@
 //!
 //! What may pass (the network, 5xx, 429) is tried again for ever, with growing, jittered waits. What means that the destination
 //! is not the one the configuration meant (401, 403, 404, 405, 407, 415, a redirect) is tried again too: it is no fault of the
-//! data. Any other refusal makes the whole request a dead letter with the receiver's words, and the lane goes on.
+//! data. Any other refusal is put to the proof by a harmless probe write: where that is refused too, the lane waits; where
+//! it is taken, the request is cut until only the culprits are left, which become dead letters with the receiver's words.
 
 mod backoff;
+mod bench;
+mod delivery;
+mod isolate;
 mod lane;
+mod order;
+mod probe;
+mod read_back;
 
 use std::time::Duration;
 
@@ -19,28 +26,47 @@ pub(crate) use lane::Lane;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The same request again, later.
-    Again { class: FailureClass, after: Option<Duration> },
-    /// Never again.
-    Reject { status: u16, message: String },
+    ///
+    /// `failure` is what to call it if the server always fails at this request alone.
+    Again { class: FailureClass, after: Option<Duration>, failure: Option<Refusal> },
+    /// Never again in this form.
+    Refused(Refusal),
+}
+
+/// A refusal in the receiver's words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) message: String,
 }
 
 pub(crate) fn judge(error: &WriteError) -> Verdict {
-    let again = |class, after| Verdict::Again { class, after };
+    let again = |class, after| Verdict::Again { class, after, failure: None };
     match error {
         WriteError::Retryable { after, status: None, .. } => again(FailureClass::Network, *after),
         WriteError::Retryable { after, status: Some(429), .. } => again(FailureClass::Throttled, *after),
+        // These three are about the server by definition, whatever the data.
+        WriteError::Retryable { after, status: Some(502..=504), .. } => again(FailureClass::Server, *after),
+        WriteError::Retryable { after, status: Some(status @ 500..), message } => Verdict::Again {
+            class: FailureClass::Server,
+            after: *after,
+            failure: Some(Refusal { status: *status, message: message.clone() }),
+        },
         WriteError::Retryable { after, .. } => again(FailureClass::Server, *after),
         WriteError::Rejected { status: 408 | 425, .. } => again(FailureClass::Server, None),
         WriteError::Rejected { status: ..=399 | 401 | 403 | 404 | 405 | 407 | 415, .. } => {
             again(FailureClass::Destination, None)
         }
         WriteError::Rejected { status, message } | WriteError::Partial { status, message, .. } => {
-            Verdict::Reject { status: *status, message: message.clone() }
+            Verdict::Refused(Refusal { status: *status, message: message.clone() })
         }
         // A kind that is not known yet loses nothing by waiting.
         _ => again(FailureClass::Server, None),
     }
 }
+
+/// A request under way may end this long after the lane is told to stop; it would be sent again otherwise.
+const SEND_GRACE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -51,7 +77,7 @@ mod tests {
         let verdict = judge(&WriteError::Rejected { status, message: "no".to_owned() });
         let class = match verdict {
             Verdict::Again { class, .. } => Some(class),
-            Verdict::Reject { .. } => None,
+            Verdict::Refused(_) => None,
         };
         assert_eq!(class, expected, "{status}");
     }

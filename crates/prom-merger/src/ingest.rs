@@ -10,8 +10,8 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prom_remote::{
-    CompressionError, Compressor, DecodeError, Limits, Severity, Summary, ValidationReport, WriteRequestView,
-    keep_series, validate,
+    CompressionError, Compressor, DecodeError, Limits, OtherContent, Severity, Summary, ValidationReport,
+    WriteRequestView, keep_samples, keep_series, validate,
 };
 use prom_remote_http::{WriteBody, WriteOutcome, WriteSink};
 use sample_journal::AppendError;
@@ -63,11 +63,12 @@ enum IngestError {
 impl SourceSink {
     /// Makes the request durable; the text tells what was refused.
     async fn take(&self, body: WriteBody) -> Result<Option<String>, IngestError> {
-        let limits = self.source.limits;
+        let (limits, horizon) = (self.source.limits, Horizon::now(self.source.future_limit));
         let Judged { valid, refused } = if body.decoded.len() > INLINE_BYTES {
-            spawn_blocking(move || judge(body, &limits)).await??
+            spawn_blocking(move || judge(body.compressed, &body.decoded, &body.summary, &limits, horizon))
+                .await??
         } else {
-            judge(body, &limits)?
+            judge(body.compressed, &body.decoded, &body.summary, &limits, horizon)?
         };
         // The journal first: when the dead letters are full, a sender that comes again fills nothing that only a
         // human empties.
@@ -77,19 +78,42 @@ impl SourceSink {
                 .map_err(IngestError::Journal)?;
             self.source.metrics.acknowledged_samples.add(valid.samples);
         }
-        let Some(refused) = refused else { return Ok(None) };
-        let message = format!(
-            "{} of {} series refused and set aside, the others are stored: {}",
-            refused.header.series, refused.of_series, refused.header.reason
-        );
-        let series = refused.header.series;
-        dead_letters::append(&self.source.dead_letters, refused.header, &refused.body)
-            .await
-            .map_err(IngestError::DeadLetters)?;
-        self.source.metrics.rejected_series.add(series as u64);
-        self.source.metrics.dead_letters_at_ingest.add(1);
+        let mut messages = Vec::new();
+        for refused in refused {
+            messages.push(self.set_aside(refused).await?);
+        }
+        if messages.is_empty() {
+            return Ok(None);
+        }
+        let message = messages.join("; ");
         warn!(source = self.source.name, reason = message, "request is partly refused");
         Ok(Some(message))
+    }
+
+    async fn set_aside(&self, refused: Refused) -> Result<String, IngestError> {
+        let Refused { header, body, why } = refused;
+        let metrics = &self.source.metrics;
+        let (series, samples) = (header.series, header.samples);
+        let message = match why {
+            Why::Faults { of_series } => {
+                format!(
+                    "{series} of {of_series} series refused and set aside, the others are stored: {}",
+                    header.reason
+                )
+            }
+            Why::Future => {
+                format!("{samples} samples refused and set aside, the others are stored: {}", header.reason)
+            }
+        };
+        dead_letters::append(&self.source.dead_letters, header, &body)
+            .await
+            .map_err(IngestError::DeadLetters)?;
+        match why {
+            Why::Faults { .. } => metrics.rejected_series.add(series as u64),
+            Why::Future => metrics.future_samples.add(samples as u64),
+        }
+        metrics.dead_letters_at_ingest.add(1);
+        Ok(message)
     }
 
     fn refuse(&self, error: IngestError) -> WriteOutcome {
@@ -117,64 +141,129 @@ impl SourceSink {
 }
 
 /// What becomes of a request.
-struct Judged {
+pub(crate) struct Judged {
     /// `None` when nothing is left.
-    valid: Option<Valid>,
-    refused: Option<Refused>,
+    pub(crate) valid: Option<Valid>,
+    pub(crate) refused: Vec<Refused>,
 }
 
-struct Valid {
+pub(crate) struct Valid {
     /// A snappy block.
-    body: Bytes,
-    samples: u64,
+    pub(crate) body: Bytes,
+    pub(crate) samples: u64,
 }
 
-struct Refused {
-    header: Header,
+pub(crate) struct Refused {
+    pub(crate) header: Header,
     /// A snappy block.
-    body: Vec<u8>,
-    of_series: usize,
+    pub(crate) body: Vec<u8>,
+    why: Why,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Why {
+    Faults { of_series: usize },
+    Future,
+}
+
+/// The latest time that a sample may have.
+#[derive(Clone, Copy)]
+pub(crate) struct Horizon {
+    now_ms: i64,
+    limit_ms: i64,
+}
+
+impl Horizon {
+    pub(crate) fn now(limit: Duration) -> Self {
+        Self { now_ms: source::now_ms(), limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX) }
+    }
+
+    fn is_beyond(self, timestamp_ms: i64) -> bool {
+        self.limit_ms > 0 && timestamp_ms > self.now_ms.saturating_add(self.limit_ms)
+    }
 }
 
 #[derive(Debug, Error)]
-enum JudgeError {
+pub(crate) enum JudgeError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     #[error(transparent)]
     Compress(#[from] CompressionError),
 }
 
-fn judge(body: WriteBody, limits: &Limits) -> Result<Judged, JudgeError> {
-    let WriteBody { compressed, decoded, summary, .. } = body;
-    let report = validate(&decoded, limits)?;
-    let count = report.rejected_count();
-    if count == 0 {
-        let valid =
-            (!decoded.is_empty()).then(|| Valid { body: compressed, samples: sample_count(&summary) });
-        return Ok(Judged { valid, refused: None });
+/// Judges a well-formed request: `compressed` holds `decoded`, counted in `summary`.
+pub(crate) fn judge(
+    compressed: Bytes,
+    decoded: &[u8],
+    summary: &Summary,
+    limits: &Limits,
+    horizon: Horizon,
+) -> Result<Judged, JudgeError> {
+    let report = validate(decoded, limits)?;
+    let has_future = summary.timestamps.is_some_and(|bounds| horizon.is_beyond(bounds.max_ms));
+    if report.rejected_count() == 0 && !has_future {
+        let valid = (!decoded.is_empty()).then(|| Valid { body: compressed, samples: sample_count(summary) });
+        return Ok(Judged { valid, refused: Vec::new() });
     }
-    let mut compressor = Compressor::new();
-    let (mut part, mut body) = (Vec::new(), Vec::new());
-    keep_series(&decoded, |series| report.is_rejected(series.index()), &mut part)?;
-    let refused_samples = samples_of(&part, limits)?;
-    compressor.compress(&part, &mut body)?;
-    let header = Header {
-        time_ms: source::now_ms(),
-        stage: Stage::Ingest,
-        reason: reasons(&report),
-        status: None,
-        series: count,
-        samples: usize::try_from(refused_samples).unwrap_or(usize::MAX),
-    };
-    let refused = Refused { header, body, of_series: summary.series };
-    keep_series(&decoded, |series| !report.is_rejected(series.index()), &mut part)?;
-    if part.is_empty() {
-        return Ok(Judged { valid: None, refused: Some(refused) });
+    let mut refused = Vec::new();
+    let (mut message, mut part) = (decoded.to_vec(), Vec::new());
+    if report.rejected_count() > 0 {
+        keep_series(decoded, |series| report.is_rejected(series.index()), &mut part)?;
+        let why = Why::Faults { of_series: summary.series };
+        refused.push(Refused::new(&part, reasons(&report), why, horizon, limits)?);
+        keep_series(decoded, |series| !report.is_rejected(series.index()), &mut message)?;
+    }
+    if has_future {
+        let valid = std::mem::take(&mut message);
+        let is_future = |timestamp_ms| horizon.is_beyond(timestamp_ms);
+        let (keep, remove) = (OtherContent::Keep, OtherContent::Remove);
+        keep_samples(&valid, keep, |_, point| !is_future(point.timestamp_ms), &mut message)?;
+        keep_samples(&valid, remove, |_, point| is_future(point.timestamp_ms), &mut part)?;
+        if !part.is_empty() {
+            let reason = too_far_ahead(&part, horizon, limits)?;
+            refused.push(Refused::new(&part, reason, Why::Future, horizon, limits)?);
+        }
+    }
+    if message.is_empty() {
+        return Ok(Judged { valid: None, refused });
     }
     let mut body = Vec::new();
-    compressor.compress(&part, &mut body)?;
-    let samples = sample_count(&summary).saturating_sub(refused_samples);
-    Ok(Judged { valid: Some(Valid { body: body.into(), samples }), refused: Some(refused) })
+    Compressor::new().compress(&message, &mut body)?;
+    let samples = sample_count(&WriteRequestView::new(&message).summary(limits)?);
+    Ok(Judged { valid: Some(Valid { body: body.into(), samples }), refused })
+}
+
+impl Refused {
+    fn new(
+        message: &[u8],
+        reason: String,
+        why: Why,
+        horizon: Horizon,
+        limits: &Limits,
+    ) -> Result<Self, JudgeError> {
+        let summary = WriteRequestView::new(message).summary(limits)?;
+        let mut body = Vec::new();
+        Compressor::new().compress(message, &mut body)?;
+        let header = Header {
+            time_ms: horizon.now_ms,
+            stage: Stage::Ingest,
+            reason,
+            status: None,
+            series: summary.series,
+            samples: summary.samples + summary.histograms,
+        };
+        Ok(Self { header, body, why })
+    }
+}
+
+fn too_far_ahead(message: &[u8], horizon: Horizon, limits: &Limits) -> Result<String, DecodeError> {
+    let summary = WriteRequestView::new(message).summary(limits)?;
+    let latest = summary.timestamps.map_or(0, |bounds| bounds.max_ms);
+    let ahead = latest.saturating_sub(horizon.now_ms) as f64 / 1e3;
+    let limit = horizon.limit_ms as f64 / 1e3;
+    Ok(format!(
+        "more than {limit} s ahead of the merger's clock: the latest at {latest} ms is {ahead:.3} s ahead"
+    ))
 }
 
 /// The faults of the first few rejected series.
@@ -192,10 +281,6 @@ fn reasons(report: &ValidationReport) -> String {
         let _ = write!(text, "; and {more} more");
     }
     text
-}
-
-fn samples_of(message: &[u8], limits: &Limits) -> Result<u64, DecodeError> {
-    Ok(sample_count(&WriteRequestView::new(message).summary(limits)?))
 }
 
 pub(crate) fn sample_count(summary: &Summary) -> u64 {

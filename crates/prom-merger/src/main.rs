@@ -1,5 +1,7 @@
 //! `prom-merger`: merges the remote-write streams of several Prometheus servers into one database.
 
+mod dead_letter_commands;
+
 use std::{
     error::Error,
     fs,
@@ -10,7 +12,8 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use prom_merger::{Config, Merger, dead_letters};
+use dead_letter_commands::Action;
+use prom_merger::{Config, Merger};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
@@ -36,50 +39,84 @@ struct Common {
     config: PathBuf,
     /// Show these log lines, as in `info` or `prom_merger=debug`
     #[arg(long, env = "PROM_MERGER_LOG", default_value = "info", value_name = "FILTER")]
-    log: EnvFilter,
+    log: String,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check a configuration file and say what is wrong with it
+    /// Check a configuration file and say what is wrong with it; the same as `config check`
     Check(Common),
-    /// List the dead letters of a merger that does not run (a running one has /api/v1/dead-letters/SOURCE)
-    DeadLetters(Common),
+    /// About configuration files
+    #[command(subcommand)]
+    Config(ConfigAction),
+    /// The dead letters of a merger that does not run (a running one has /api/v1/dead-letters/SOURCE); without an action:
+    /// list
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    DeadLetters {
+        #[command(flatten)]
+        common: Option<Common>,
+        #[command(subcommand)]
+        action: Option<Action>,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigAction {
+    /// Check a file and say what is wrong with it, all faults with their places
+    Check(Common),
+    /// Print a file with every key, commented
+    Example,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let (common, command) = match arguments {
-        Arguments { command: Some(Command::Check(common)), .. } => (common, Activity::Check),
-        Arguments { command: Some(Command::DeadLetters(common)), .. } => (common, Activity::DeadLetters),
-        Arguments { common: Some(common), .. } => (common, Activity::Serve),
-        _ => return talk("prom-merger: --config is missing", USAGE),
-    };
+    let Arguments { common, command } = Arguments::parse();
+    match command {
+        None => {}
+        Some(Command::Config(ConfigAction::Example)) => return example(),
+        Some(Command::Check(common) | Command::Config(ConfigAction::Check(common))) => {
+            return run(&common, |_| Ok(()));
+        }
+        Some(Command::DeadLetters { action: Some(action), .. }) => {
+            return run(action.common(), |config| action.run(&config));
+        }
+        Some(Command::DeadLetters { common: Some(common), .. }) => {
+            return run(&common, |config| dead_letter_commands::list(&config, &config.sources));
+        }
+        Some(Command::DeadLetters { .. }) => return talk(NO_CONFIG, USAGE),
+    }
+    match common {
+        Some(common) => run(&common, serve),
+        None => talk(NO_CONFIG, USAGE),
+    }
+}
+
+/// Reads the configuration and does something with it.
+fn run(common: &Common, activity: impl FnOnce(Config) -> Result<(), Box<dyn Error>>) -> ExitCode {
     let Common { config, log } = common;
+    let filter = match log.parse::<EnvFilter>() {
+        Ok(filter) => filter,
+        Err(error) => return talk(&format!("prom-merger: --log {log:?}: {error}"), USAGE),
+    };
     tracing_subscriber::fmt()
-        .with_env_filter(log)
+        .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
-    let config = match read_config(&config) {
+    let config = match read_config(config) {
         Ok(config) => config,
         Err(faults) => return talk(&faults, BAD_CONFIG),
     };
-    let done = match command {
-        Activity::Check => Ok(()),
-        Activity::DeadLetters => list_dead_letters(&config),
-        Activity::Serve => serve(config),
-    };
-    match done {
+    match activity(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => talk(&format!("prom-merger: {}", chain(error.as_ref())), FAILED),
     }
 }
 
-enum Activity {
-    Serve,
-    Check,
-    DeadLetters,
+fn example() -> ExitCode {
+    match io::stdout().lock().write_all(Config::EXAMPLE.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => talk(&format!("prom-merger: {error}"), FAILED),
+    }
 }
 
 fn read_config(path: &Path) -> Result<Config, String> {
@@ -108,26 +145,6 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     served
 }
 
-fn list_dead_letters(config: &Config) -> Result<(), Box<dyn Error>> {
-    let mut out = io::stdout().lock();
-    for (source, letter) in dead_letters::list(config)? {
-        let position = letter.position;
-        match letter.header {
-            Ok(header) => {
-                let time = jiff::Timestamp::from_millisecond(header.time_ms)?;
-                let status = header.status.map(|status| format!(" status={status}")).unwrap_or_default();
-                let (series, samples, reason) = (header.series, header.samples, header.reason);
-                writeln!(
-                    out,
-                    "{time} source={source} position={position}{status} series={series} samples={samples} {reason:?}"
-                )?;
-            }
-            Err(error) => writeln!(out, "- source={source} position={position} unreadable: {error}")?,
-        }
-    }
-    Ok(())
-}
-
 fn talk(text: &str, code: u8) -> ExitCode {
     let _ = writeln!(io::stderr(), "{text}");
     ExitCode::from(code)
@@ -145,6 +162,7 @@ fn chain(error: &dyn Error) -> String {
 }
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+const NO_CONFIG: &str = "prom-merger: --config is missing";
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const BAD_CONFIG: u8 = 64;

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use prom_remote::InvalidLabel;
-use prom_remote_http::{ClientConfig, ClientConfigError, WriteClient};
+use prom_remote_http::{ClientConfig, ClientConfigError, ReadClient, WriteClient};
 use sample_journal::{CursorError, OpenDiskError, OpenError};
 use thiserror::Error;
 use tokio::{
@@ -124,18 +124,13 @@ impl Merger {
         // First, as it costs nothing: what connects meanwhile waits.
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let clients = config.sources.iter().map(|_| client(&config)).collect::<Result<Vec<_>, _>>()?;
+        let clients = config.sources.iter().map(|_| clients(&config)).collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);
         let sources = open_sources(&config).await?;
 
         let (stop_serving, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
-        let lanes = sources.iter().zip(clients).map(|(source, client)| {
-            let lane = Lane {
-                source: Arc::clone(source),
-                client,
-                retry: config.retry.clone(),
-                stop: stop_lanes.clone(),
-            };
+        let lanes = sources.iter().zip(clients).map(|(source, (client, reader))| {
+            let lane = Lane::new(Arc::clone(source), client, reader, &config, stop_lanes.clone());
             tokio::spawn(lane.run())
         });
         let lanes = lanes.collect();
@@ -156,15 +151,23 @@ impl Merger {
     }
 }
 
-fn client(config: &Config) -> Result<WriteClient, StartError> {
-    let url = &config.destination.url;
-    let make = || {
-        let mut client = ClientConfig::new(url)?;
-        client.timeout = config.destination.timeout;
-        client.user_agent = concat!("prom-merger/", env!("CARGO_PKG_VERSION")).to_owned();
-        WriteClient::new(client)
-    };
-    make().map_err(|source| StartError::Client { url: url.clone(), source })
+/// The clients of one source: to write, and to read where the destination can be asked.
+fn clients(config: &Config) -> Result<(WriteClient, Option<ReadClient>), StartError> {
+    let destination = &config.destination;
+    let writer = WriteClient::new(client_config(&destination.url, config)?);
+    let writer = writer.map_err(|source| StartError::Client { url: destination.url.clone(), source })?;
+    let Some(url) = &destination.read_url else { return Ok((writer, None)) };
+    let reader = ReadClient::new(client_config(url, config)?);
+    let reader = reader.map_err(|source| StartError::Client { url: url.clone(), source })?;
+    Ok((writer, Some(reader)))
+}
+
+fn client_config(url: &str, config: &Config) -> Result<ClientConfig, StartError> {
+    let mut client =
+        ClientConfig::new(url).map_err(|source| StartError::Client { url: url.to_owned(), source })?;
+    client.timeout = config.destination.timeout;
+    client.user_agent = concat!("prom-merger/", env!("CARGO_PKG_VERSION")).to_owned();
+    Ok(client)
 }
 
 /// Opens all at once, as each reads its whole journal.

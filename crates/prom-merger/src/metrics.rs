@@ -64,6 +64,15 @@ pub(crate) struct SourceMetrics {
     pub(crate) is_blocked: Counter01,
     pub(crate) dead_letters_at_ingest: Counter,
     pub(crate) dead_letters_at_delivery: Counter,
+    pub(crate) future_samples: Counter,
+    pub(crate) isolated_requests: Counter,
+    pub(crate) isolation_attempts: Counter,
+    pub(crate) unfinished_isolations: Counter,
+    pub(crate) probes: Counter,
+    pub(crate) refused_probes: Counter,
+    pub(crate) already_stored: Counter,
+    pub(crate) read_back_failures: Counter,
+    pub(crate) split_backward: Counter,
     pub(crate) damaged_records: Counter,
     pub(crate) journal_errors: Counter,
     /// The position behind the last delivered record.
@@ -190,9 +199,12 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
         }
     }
     page.counter("delivery_retries_total", "Attempts after the first one.", |m| &m.retries);
-    page.gauge("destination_misconfigured", "1 while the destination refuses who or how we are.", |m, _| {
-        Some(m.is_blocked.0.load(Ordering::Relaxed))
-    });
+    isolation(&mut page);
+    page.gauge(
+        "destination_misconfigured",
+        "1 while the destination refuses who or how we are, or a harmless probe.",
+        |m, _| Some(m.is_blocked.0.load(Ordering::Relaxed)),
+    );
     page.heading(
         "prom_merger_dead_letters_total",
         "counter",
@@ -240,6 +252,36 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
         m.last_delivered.seconds()
     });
     page.text
+}
+
+fn isolation(page: &mut Page<'_>) {
+    page.counter("future_samples_total", "Samples set aside at ingest for the future limit.", |m| {
+        &m.future_samples
+    });
+    page.counter("isolated_requests_total", "Requests refused and searched for culprits.", |m| {
+        &m.isolated_requests
+    });
+    page.counter("isolation_attempts_total", "Parts of refused requests that were sent.", |m| {
+        &m.isolation_attempts
+    });
+    page.counter(
+        "isolation_unfinished_total",
+        "Refused parts that were not cut any further, as there had been too many refusals.",
+        |m| &m.unfinished_isolations,
+    );
+    page.counter("probe_writes_total", "Probe writes sent after a refusal.", |m| &m.probes);
+    page.counter("probe_refusals_total", "Probe writes that the destination refused.", |m| &m.refused_probes);
+    page.counter(
+        "already_stored_samples_total",
+        "Refused samples that the destination had with the same bits.",
+        |m| &m.already_stored,
+    );
+    page.counter("read_back_failures_total", "Failed questions for what the destination has.", |m| {
+        &m.read_back_failures
+    });
+    page.counter("backward_requests_total", "Requests split because a series ran backwards in time.", |m| {
+        &m.split_backward
+    });
 }
 
 struct Page<'a> {

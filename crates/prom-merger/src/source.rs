@@ -5,10 +5,11 @@ use std::{
     io,
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use prom_remote::{LabelSplicer, Limits};
+use bytes::Bytes;
+use prom_remote::{Compressor, LabelSplicer, Limits};
 use sample_journal::{AppendError, DiskStorage, Journal, JournalHooks, Recovery};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
@@ -26,7 +27,12 @@ use crate::{
 pub(crate) struct SourceState {
     pub(crate) name: String,
     pub(crate) token: Option<Token>,
+    /// The label of the source and its value.
+    pub(crate) label: String,
+    pub(crate) value: String,
     pub(crate) splicer: LabelSplicer,
+    /// Samples further ahead of the clock are refused; no limit if zero.
+    pub(crate) future_limit: Duration,
     pub(crate) limits: Limits,
     pub(crate) journal: Arc<Journal>,
     pub(crate) dead_letters: Arc<Journal>,
@@ -67,13 +73,24 @@ impl SourceState {
         Ok(Self {
             name: source.name.clone(),
             token,
+            label: config.label.clone(),
+            value: source.value.clone(),
             splicer,
+            future_limit: source.future_limit,
             limits: config.remote_limits(),
             journal: Arc::new(journal),
             dead_letters: Arc::new(dead_letters),
             committed,
             metrics,
         })
+    }
+
+    /// Makes of a message what goes out: with the label, compressed.
+    pub(crate) fn outgoing_body(&self, message: &[u8]) -> Result<Bytes, String> {
+        let (mut labelled, mut body) = (Vec::new(), Vec::new());
+        self.splicer.splice(message, &self.limits, &mut labelled).map_err(|error| error.to_string())?;
+        Compressor::new().compress(&labelled, &mut body).map_err(|error| error.to_string())?;
+        Ok(body.into())
     }
 
     pub(crate) fn sizes(&self) -> JournalSizes {
@@ -99,7 +116,13 @@ fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Se
     )
 }
 
-fn open_journal(config: &Config, name: &str, kind: &str, hooks: JournalHooks) -> Result<Journal, StartError> {
+/// Opens a journal of a source, in a folder that is made if need be. Blocks on files.
+pub(crate) fn open_journal(
+    config: &Config,
+    name: &str,
+    kind: &str,
+    hooks: JournalHooks,
+) -> Result<Journal, StartError> {
     let parent = config.data.join(kind);
     create_durably(&parent).map_err(|error| StartError::Folder { path: parent.clone(), source: error })?;
     let storage = DiskStorage::open(parent.join(name))

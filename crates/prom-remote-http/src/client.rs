@@ -2,6 +2,7 @@
 
 mod backoff;
 mod batch;
+mod converting;
 mod negotiate;
 mod read;
 mod retry;
@@ -25,6 +26,7 @@ use thiserror::Error;
 
 pub use backoff::Backoff;
 pub use batch::{MessageBatch, MessageBatchError};
+pub use converting::{ConvertingBatch, ConvertingBatchError};
 pub use negotiate::{NegotiationConfig, NegotiationError, Sent, WriteBatch, WriteNegotiator};
 pub use read::{ReadClient, ReadError};
 pub use stream::{SeriesAnswer, SeriesContentError, SeriesStream};

@@ -42,9 +42,10 @@ mod server;
 
 pub use auth::{Authorization, Secret};
 pub use client::{
-    Backoff, ClientConfig, ClientConfigError, MessageBatch, MessageBatchError, NegotiationConfig,
-    NegotiationError, ReadClient, ReadError, Sent, SeriesAnswer, SeriesContentError, SeriesStream, TlsConfig,
-    WriteBatch, WriteClient, WriteError, WriteForm, WriteNegotiator, WriteRequest, Written,
+    Backoff, ClientConfig, ClientConfigError, ConvertingBatch, ConvertingBatchError, MessageBatch,
+    MessageBatchError, NegotiationConfig, NegotiationError, ReadClient, ReadError, Sent, SeriesAnswer,
+    SeriesContentError, SeriesStream, TlsConfig, WriteBatch, WriteClient, WriteError, WriteForm,
+    WriteNegotiator, WriteRequest, Written,
 };
 pub use protocol::WrittenCounts;
 pub use server::{

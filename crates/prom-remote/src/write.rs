@@ -20,7 +20,8 @@ pub use edit::{InvalidLabel, LabelEdit};
 pub use fault::{Fault, Severity};
 pub use histogram::HistogramFault;
 pub use regroup::{
-    CoalesceError, CoalesceReport, SplitReport, SplitSize, concatenate, merge_v2, split, split_v2,
+    CoalesceError, CoalesceReport, OtherContent, Point, SplitReport, SplitSize, concatenate, keep_samples,
+    merge_v2, split, split_v2,
 };
 pub use splice::{LabelSplicer, SpliceReport};
 pub use v2::{

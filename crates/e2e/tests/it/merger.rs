@@ -1,3 +1,5 @@
 //! `prom-merger` before a real Prometheus.
 
 mod durability;
+mod poison;
+mod program;

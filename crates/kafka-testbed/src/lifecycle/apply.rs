@@ -111,7 +111,8 @@ pub(super) async fn apply(
 ) -> Result<bool, Error> {
     let running = crate::supervisor::read_plan(&held.folder)?;
     let changes = changes(held, &running, plan);
-    if changes.is_empty() {
+    let was_interrupted = held.adjustments.applying;
+    if changes.is_empty() && !was_interrupted {
         return Ok(false);
     }
     let with_data: Vec<String> = changes
@@ -140,12 +141,19 @@ pub(super) async fn apply(
             Change::Restart | Change::RestartWithData => format!("{name}: changed, it is started again"),
         });
     }
+    // Once the plan is written, nothing tells any more what the services have of it.
+    held.adjustments.applying = true;
+    held.keep_adjustments()?;
     switch(place, held, plan, text).await?;
-    let reload: Vec<&String> =
-        changes.iter().filter(|(_, change)| *change == Change::Reload).map(|(name, _)| name).collect();
-    for name in reload {
-        reload_configuration(plan, name).await?;
+    for name in plan.project.services.keys().map(|name| name.as_str()) {
+        let has_new_files =
+            changes.iter().any(|(changed, change)| changed == name && *change == Change::Reload);
+        if has_new_files || was_interrupted {
+            reload_configuration(plan, name).await?;
+        }
     }
+    held.adjustments.applying = false;
+    held.keep_adjustments()?;
     Ok(true)
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::Stdio,
@@ -101,6 +101,7 @@ pub async fn up(
         end_living(&folder, &held.ledger).await?;
     }
     held.ledger.compact()?;
+    wait_for_the_dying(&held, spec, reporter).await?;
     let plan = free_ports(place, &mut held, spec, reporter)?;
     let tools = provide(place, spec, &mut held.ledger, reporter).await?;
     if held.adjustments.resetting {
@@ -109,11 +110,43 @@ pub async fn up(
         held.adjustments.resetting = false;
         held.keep_adjustments()?;
     }
+    if held.adjustments.applying {
+        // All of them read the plan anew now.
+        held.adjustments.applying = false;
+        held.keep_adjustments()?;
+    }
     let begun = Instant::now();
     write_files(&mut held, &plan, &tools, &place.name, text)?;
     start_supervisor(&folder, &tools, &mut held.ledger).await?;
     let status = prove(place, &held, &plan, 2, reporter).await?;
     Ok(UpReport { status, changed: true, took: begun.elapsed() })
+}
+
+/// A process that was killed holds its addresses until its memory is gone, and by then nobody can tell whose it was.
+/// Waits a little for such holders of the testbed's own addresses.
+async fn wait_for_the_dying(held: &Held, spec: &Spec, reporter: &mut impl Reporter) -> Result<(), Error> {
+    let block = held.ledger.block().ok_or(Error::NoBlock)?;
+    let project = held.plan(spec)?.project;
+    let dying = || {
+        taken(&project).into_iter().find(|port| {
+            let is_own = matches!(port.wanted, SocketAddr::V4(own) if own.ip().octets()[..3] == block);
+            is_own && matches!(&port.holder, Ok(holder) if holder.process.is_none())
+        })
+    };
+    let begun = Instant::now();
+    let mut is_told = false;
+    while let Some(port) = dying() {
+        if begun.elapsed() > Duration::from_secs(10) {
+            // Then it is somebody else's, and will be told as such.
+            break;
+        }
+        if !is_told {
+            reporter.note(format!("waiting for what is ending to leave {} ({})", port.wanted, port.service));
+            is_told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 /// Plans with ports that are free: the wanted ones, or others where the user lets us choose.
@@ -158,7 +191,7 @@ fn move_ports(held: &mut Held, spec: &Spec, taken: &[TakenPort]) -> Vec<String> 
         let Some(instead_of) = wanted.get(&key).copied() else { continue };
         in_use.extend(held.adjustments.ports.values().map(|moved| moved.port));
         let free = (port.wanted.port().saturating_add(1)..=u16::MAX).find(|candidate| {
-            let address = std::net::SocketAddr::new(port.wanted.ip(), *candidate);
+            let address = SocketAddr::new(port.wanted.ip(), *candidate);
             !in_use.contains(candidate) && TcpListener::bind(address).is_ok()
         });
         if let Some(free) = free {

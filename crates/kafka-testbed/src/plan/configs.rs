@@ -6,7 +6,9 @@ use serde_json::json;
 use yaml_source::{Tree, emit};
 
 use super::{
-    Addresses, KUBELET_PORT, LOAD_PORT, Placement, PlannedFile, SCRAPER, broker_name, pod_token, worker_name,
+    Placement, PlannedFile, SCRAPER,
+    addresses::Addresses,
+    services::{KUBELET_PORT, LOAD_PORT, broker_name, pod_token, worker_name},
 };
 use crate::spec::{Prometheus, Spec};
 

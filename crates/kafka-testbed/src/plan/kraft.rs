@@ -3,7 +3,7 @@
 use compose_model::Service;
 use sha2::{Digest as _, Sha256};
 
-use super::{Addresses, set};
+use super::{addresses::Addresses, services::set};
 use crate::{
     address::LoopbackBlock,
     spec::{Broker, Kafka, Mode, Spec},

@@ -33,7 +33,8 @@ pub(crate) enum Answer {
 
 type Rule = Box<dyn Fn(&[Series], usize) -> Answer + Send + Sync>;
 
-/// Records what it takes; `rule` is given a request and how many came before it.
+/// Records what it takes; `rule` is given a request and how many came before it. Probe writes are put to the rule too, but
+/// neither counted nor recorded.
 pub(crate) struct Destination {
     pub(crate) url: String,
     state: Arc<State>,
@@ -95,6 +96,11 @@ impl Destination {
         *self.state.attempts.lock().unwrap()
     }
 
+    /// All requests taken, in order.
+    pub(crate) fn requests(&self) -> Vec<Vec<Series>> {
+        self.state.taken.lock().unwrap().clone()
+    }
+
     /// All series taken, in order, without repetitions.
     pub(crate) fn series(&self) -> Vec<Series> {
         let mut all: Vec<Series> = Vec::new();
@@ -118,10 +124,11 @@ impl State {
         let answer = {
             let mut attempts = self.attempts.lock().unwrap();
             let answer = (self.rule.lock().unwrap())(&request, *attempts);
-            *attempts += 1;
+            *attempts += usize::from(!is_probe(&request));
             answer
         };
         match answer {
+            Answer::Take if is_probe(&request) => StatusCode::NO_CONTENT.into_response(),
             Answer::Take => {
                 self.taken.lock().unwrap().push(request);
                 StatusCode::NO_CONTENT.into_response()
@@ -133,6 +140,10 @@ impl State {
             Answer::Hang => std::future::pending().await,
         }
     }
+}
+
+pub(crate) fn is_probe(request: &[Series]) -> bool {
+    request.iter().any(|series| label(series, "__name__") == "prom_merger_probe")
 }
 
 fn decode(body: &[u8]) -> Vec<Series> {
@@ -168,11 +179,21 @@ impl TestMerger {
         Self::start_with(data, "[{name: a}, {name: b, value: bee}]", destination, more).await
     }
 
+    /// Starts with sources `a` and `b` and further keys of the destination.
+    pub(crate) async fn start_with_destination(data: &Path, destination: &str, keys: &str) -> Self {
+        let sources = "[{name: a}, {name: b, value: bee}]";
+        Self::start_with_all(data, sources, &format!("url: '{destination}', timeout: 10s, {keys}"), "").await
+    }
+
     /// Starts with `sources`.
     pub(crate) async fn start_with(data: &Path, sources: &str, destination: &str, more: &str) -> Self {
+        Self::start_with_all(data, sources, &format!("url: '{destination}', timeout: 10s"), more).await
+    }
+
+    async fn start_with_all(data: &Path, sources: &str, destination: &str, more: &str) -> Self {
         let text = format!(
             "listen: 127.0.0.1:0\ndata: {}\nsources: {sources}\n\
-             destination: {{url: '{destination}', timeout: 10s}}\nretry: {{minimum: 1ms, maximum: 20ms}}\n{more}\n",
+             destination: {{{destination}}}\nretry: {{minimum: 1ms, maximum: 20ms}}\n{more}\n",
             data.display()
         );
         let config = Config::parse("merger.yaml", text).unwrap();

@@ -57,22 +57,41 @@ impl WriteBatch for MessageBatch {
     type Error = MessageBatchError;
 
     fn encode(&self, form: WriteForm) -> Result<Bytes, MessageBatchError> {
-        let message = match form {
-            WriteForm::V2 => &self.v2,
-            WriteForm::V1 | WriteForm::V1Zstd => &self.v1,
+        let message = match form.protocol_version() {
+            ProtocolVersion::V1 => &self.v1,
+            ProtocolVersion::V2 => &self.v2,
         };
-        let message = message.as_ref().ok_or(MessageBatchError::Missing { form })?;
-        let mut block = Vec::new();
-        match form {
-            WriteForm::V2 | WriteForm::V1 => Compressor::new().compress(message, &mut block)?,
-            WriteForm::V1Zstd => {
-                // VictoriaMetrics' own senders use this level.
-                block = zstd::bulk::compress(message, 1)
-                    .map_err(|error| MessageBatchError::Zstd { reason: error.to_string() })?;
-            }
-        }
-        Ok(block.into())
+        compress(form, message.as_ref().ok_or(MessageBatchError::Missing { form })?)
     }
+}
+
+/// Which message a form carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProtocolVersion {
+    V1,
+    V2,
+}
+
+impl WriteForm {
+    pub(super) fn protocol_version(self) -> ProtocolVersion {
+        match self {
+            Self::V2 => ProtocolVersion::V2,
+            Self::V1 | Self::V1Zstd => ProtocolVersion::V1,
+        }
+    }
+}
+
+pub(super) fn compress(form: WriteForm, message: &[u8]) -> Result<Bytes, MessageBatchError> {
+    let mut block = Vec::new();
+    match form {
+        WriteForm::V2 | WriteForm::V1 => Compressor::new().compress(message, &mut block)?,
+        WriteForm::V1Zstd => {
+            // VictoriaMetrics' own senders use this level.
+            block = zstd::bulk::compress(message, 1)
+                .map_err(|error| MessageBatchError::Zstd { reason: error.to_string() })?;
+        }
+    }
+    Ok(block.into())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use prom_remote::Loss;
 use tokio::time::Instant;
 
 use super::write::{WriteClient, WriteError, WriteForm, WriteRequest, Written};
@@ -20,6 +21,13 @@ pub trait WriteBatch {
     /// # Errors
     /// The batch cannot be encoded so; it is then not sent.
     fn encode(&self, form: WriteForm) -> Result<Bytes, Self::Error>;
+
+    /// Returns what [`encode`](Self::encode) leaves out of the message in this form, because the form cannot express
+    /// it. Nothing, unless the batch says otherwise.
+    fn losses(&self, form: WriteForm) -> Vec<Loss> {
+        let _ = form;
+        Vec::new()
+    }
 }
 
 /// How a [`WriteNegotiator`] goes about it.
@@ -67,13 +75,16 @@ struct Memory {
 }
 
 /// A batch that has arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "the receiver may lack what its form cannot express"]
 #[non_exhaustive]
 pub struct Sent {
     /// The form in which the receiver took it.
     pub form: WriteForm,
     /// What the receiver said.
     pub written: Written,
+    /// What the batch left out of the message in this form; see [`ConvertingBatch`](super::ConvertingBatch).
+    pub losses: Vec<Loss>,
 }
 
 /// A batch has not arrived.
@@ -131,7 +142,7 @@ impl WriteNegotiator {
             match (Judgement::of(form, is_proven, &result), result) {
                 (Judgement::Understood, Ok(written)) => {
                     self.learn(place, true);
-                    return Ok(Sent { form, written });
+                    return Ok(Sent { form, written, losses: batch.losses(form) });
                 }
                 (Judgement::Understood, Err(error)) => {
                     self.learn(place, true);
@@ -158,7 +169,9 @@ impl WriteNegotiator {
                 (Judgement::Unknown, Err(error)) => {
                     return Err(NegotiationError::Write(error));
                 }
-                (Judgement::Unknown | Judgement::Doubtful, Ok(written)) => return Ok(Sent { form, written }),
+                (Judgement::Unknown | Judgement::Doubtful, Ok(written)) => {
+                    return Ok(Sent { form, written, losses: batch.losses(form) });
+                }
             }
         }
     }

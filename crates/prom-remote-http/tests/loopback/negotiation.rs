@@ -14,9 +14,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
+use prom_remote::{Limits, Loss, LossKind, Sample, SampleV2, SeriesV2, WriteRequestV2Builder};
 use prom_remote_http::{
-    ClientConfig, NegotiationConfig, NegotiationError, WriteBatch, WriteClient, WriteError, WriteForm,
-    WriteNegotiator, WrittenCounts,
+    ClientConfig, ConvertingBatch, NegotiationConfig, NegotiationError, WriteBatch, WriteClient, WriteError,
+    WriteForm, WriteNegotiator, WrittenCounts,
 };
 
 use crate::support::serve;
@@ -208,4 +209,28 @@ async fn with_one_form_only_nothing_is_tried_instead() {
     assert_eq!(receiver.send().await.unwrap_err().status(), Some(415), "swallowed is not stored");
     assert_eq!(receiver.send().await.unwrap_err().status(), Some(415));
     assert_eq!(receiver.seen(), [V2, V2]);
+}
+
+#[tokio::test]
+async fn a_converted_batch_arrives_with_its_losses() {
+    let mut builder = WriteRequestV2Builder::new();
+    let sample = Sample::new(1_700_000_000_000, 1.0);
+    builder.full_series(&SeriesV2 {
+        labels: vec![(b"__name__", b"requests_total")],
+        samples: vec![SampleV2 { sample, start_timestamp_ms: 1_600_000_000_000 }],
+        ..SeriesV2::default()
+    });
+    let batch = ConvertingBatch::from_v2(builder.finish(), Limits::default());
+
+    let modern = receiver(BOTH, &[(204, WRITTEN, "")]).await;
+    let sent = modern.negotiator.send(&batch, 0).await.unwrap();
+    assert_eq!((sent.form, sent.losses), (WriteForm::V2, vec![]));
+
+    let old = receiver(BOTH, &[(415, &[], ""), (204, &[], "")]).await;
+    let sent = old.negotiator.send(&batch, 0).await.unwrap();
+    assert_eq!(sent.form, WriteForm::V1);
+    let [Loss { kind: LossKind::StartTimestamps, count: 1, first_series: Some(0), .. }] = sent.losses[..]
+    else {
+        panic!("{:?}", sent.losses)
+    };
 }

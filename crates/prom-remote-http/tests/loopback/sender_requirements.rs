@@ -56,7 +56,7 @@ async fn on_the_wire(form: WriteForm, attempt: u32) -> (HeaderMap, Vec<u8>) {
     let mut negotiation = NegotiationConfig::default();
     negotiation.forms = vec![form];
     let negotiator = WriteNegotiator::new(WriteClient::new(config).unwrap(), negotiation);
-    negotiator.send(&batch(), attempt).await.unwrap();
+    let _ = negotiator.send(&batch(), attempt).await.unwrap();
     let (headers, body) = wire.recv().await.unwrap();
     (headers, body.to_vec())
 }

@@ -1,26 +1,19 @@
 //! What a sender was told is stored arrives in the database, bit by bit, whoever is killed in between.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use e2e::{
     eventually,
     http::{self, Page, block_on},
     note,
-    process::Running,
-    programs,
-    prometheus::{Prometheus, free_address},
+    prometheus::Prometheus,
 };
 use prom_remote::{
     Matcher, Query, STALE_MARKER_BITS, Sample, SeriesSetFingerprint, TimeRange, WriteRequestBuilder,
 };
 use prom_remote_http::{ClientConfig, ReadClient, WriteClient};
+
+use super::program::{Merger, now_ms};
 
 const SOURCES: [&str; 2] = ["kafka", "kubernetes"];
 const SERIES: u64 = 1_000;
@@ -35,7 +28,7 @@ const NEGATIVE_ZERO_BITS: u64 = 0x8000_0000_0000_0000;
 fn acknowledged_samples_survive_kill_9_bit_by_bit() {
     let folder = tempfile::tempdir().expect("there is a folder for temporary files");
     let mut database = Prometheus::new(&folder.path().join("database"));
-    let mut merger = Merger::new(folder.path(), &database.url());
+    let mut merger = Merger::new(folder.path(), &database.url(), "");
     database.start();
     merger.start();
     // Connections that worked once break differently from those that never did.
@@ -169,61 +162,4 @@ fn expected_negative_zeros() -> usize {
     let all =
         (0..SERIES).flat_map(|number| (0..SAMPLES_PER_SERIES).map(move |time| value_bits(number, time)));
     all.filter(|bits| *bits == NEGATIVE_ZERO_BITS).count()
-}
-
-struct Merger {
-    config: PathBuf,
-    address: SocketAddr,
-    running: Option<Running>,
-}
-
-impl Merger {
-    fn new(folder: &Path, database: &str) -> Self {
-        let address = free_address();
-        let config = folder.join("merger.yaml");
-        let text = format!(
-            "listen: {address}\ndata: {}\nsources: [{{name: kafka}}, {{name: kubernetes}}]\n\
-             destination: {{url: {database}/api/v1/write}}\nretry: {{maximum: 1s}}\n",
-            folder.join("merger").display()
-        );
-        fs::write(&config, text).expect("the folder can be written");
-        Self { config, address, running: None }
-    }
-
-    fn start(&mut self) {
-        self.running = Some(Running::start(self.command().arg("--config").arg(&self.config)));
-        let ready = format!("http://{}/-/ready", self.address);
-        eventually(Duration::from_secs(60), "the merger becomes ready", || http::get(&ready));
-    }
-
-    fn kill(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.kill();
-        }
-    }
-
-    fn write_url(&self, source: &str) -> String {
-        format!("http://{}/api/v1/write/{source}", self.address)
-    }
-
-    /// A running merger has its dead letters to itself.
-    fn dead_letters(&self) -> String {
-        let listed = Running::start(self.command().arg("dead-letters").arg("--config").arg(&self.config));
-        listed.wait(Duration::from_secs(60)).expect_code(0).stdout
-    }
-
-    fn command(&self) -> Command {
-        Command::new(programs::path("prom-merger"))
-    }
-}
-
-impl Drop for Merger {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is right");
-    since.as_millis().try_into().expect("a time of this age")
 }

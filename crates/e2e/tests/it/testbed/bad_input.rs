@@ -52,6 +52,20 @@ fn a_taken_port_is_told_with_its_holder_and_an_existing_testbed_is_not_purged_by
 }
 
 #[test]
+fn an_address_of_another_machine_is_told() {
+    let testbed = Testbed::new("host");
+    let refused = testbed.command(&["up", "--host", "192.0.2.77"]).expect_code(11);
+    refused.expect_words(&[
+        "error[port-taken]",
+        "192.0.2.77:10001",
+        "kafka-broker-1",
+        "no interface of this machine",
+    ]);
+    testbed.command(&["up", "--host", "kafka.example"]).expect_code(2).expect_words(&["an IPv4 address"]);
+    testbed.expect_no_process();
+}
+
+#[test]
 fn what_does_not_exist_is_down_and_purged() {
     let testbed = Testbed::new("absent");
     for arguments in [&["down"][..], &["purge"], &["purge", "--yes"]] {

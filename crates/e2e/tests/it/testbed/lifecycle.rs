@@ -18,6 +18,7 @@ fn a_testbed_is_changed_while_it_runs() {
         ("up with its own folder for metrics", comes_up_with_its_own_storage),
         ("Kafka's tools", the_tools_of_kafka_work_beside_the_agent),
         ("env and open", addresses_are_told),
+        ("rules", rules_are_evaluated),
         ("scale", workers_are_scaled),
         ("load", the_load_is_changed_while_it_runs),
         ("stop, start, restart", single_services_are_stopped_and_started),
@@ -88,6 +89,36 @@ fn addresses_are_told(testbed: &Testbed) {
         let url = page["url"].as_str().expect("a page has an address");
         e2e::http::get(url).unwrap_or_else(|reason| panic!("{url}: {reason}"));
     }
+}
+
+fn rules_are_evaluated(testbed: &Testbed) {
+    let url = format!("{}/api/v1/rules", testbed.status().endpoint("kafka_prometheus"));
+    eventually(MINUTE, "every rule is evaluated without a fault", || {
+        let answer: Value =
+            serde_json::from_str(&e2e::http::get(&url)?).map_err(|error| error.to_string())?;
+        let groups = answer["data"]["groups"].as_array().cloned().unwrap_or_default();
+        let rules: Vec<Value> =
+            groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()).collect();
+        let alerts = rules.iter().filter(|rule| rule["type"] == "alerting").count();
+        let bad: Vec<&Value> = rules.iter().filter(|rule| rule["health"] != "ok").collect();
+        if alerts >= 7 && rules.len() > alerts && bad.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{alerts} alerts, {bad:?}"))
+        }
+    });
+    for record in [
+        "run:kafka_broker_bytesin:rate1m",
+        "run_topic:kafka_topic_messagesin:rate1m",
+        "run_broker:process_cpu:rate1m",
+    ] {
+        eventually(2 * MINUTE, "what is recorded is in the database, with its run", || {
+            let found = testbed.query(&format!("{{__name__=\"{record}\", run=\"1\", source=\"kafka\"}}"))?;
+            if found.is_empty() { Err(format!("no {record}")) } else { Ok(()) }
+        });
+    }
+    let firing = testbed.query("ALERTS{alertstate=\"firing\"}").expect("the database answers");
+    assert_eq!(firing, [], "nothing is wrong with this testbed");
 }
 
 fn workers_are_scaled(testbed: &Testbed) {
@@ -280,6 +311,17 @@ fn what_would_happen_is_told(testbed: &Testbed) {
         .filter_map(|process| process["pid"].as_u64().map(|pid| pid as u32))
         .collect();
     assert_eq!(pids, processes.iter().copied().collect());
+    let watched = Command::new("sh")
+        .args(["-c", "\"$0\" testbed --name \"$1\" --home \"$2\" status --watch --format json | head -n 2"])
+        .arg(e2e::programs::path("xtask"))
+        .args([testbed.name(), testbed.home().to_str().expect("a path of ours is text")])
+        .output()
+        .expect("there is a shell");
+    let states: Vec<Value> = String::from_utf8_lossy(&watched.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one object a line"))
+        .collect();
+    assert_eq!(states.iter().map(|status| &status["state"]).collect::<Vec<_>>(), ["running", "running"]);
     let gc = json(&["gc", "--yes"]);
     assert_eq!(gc["dead"].as_array().map(Vec::len), Some(0), "a running testbed is not dead");
     assert_eq!(testbed.processes(), processes, "a dry run ends nothing");
@@ -322,6 +364,7 @@ fn files_that_somebody_damaged_are_told(testbed: &Testbed) {
         fs::write(&path, sound).expect("it can be written");
     }
     let socket = testbed.folder().join("supervisor.sock");
+    fs::remove_file(&socket).expect("a supervisor has run");
     fs::create_dir_all(socket.join("in-the-way")).expect("the folder can be written");
     testbed.command(&["up"]).expect_code(15).expect_words(&["error[supervisor]", "supervisor.sock"]);
     testbed.expect_no_process();

@@ -15,7 +15,10 @@ fn one_does_not_notice_the_other() {
     for testbed in [&first, &second] {
         testbed.write_spec("kafka: {heap: 200m}\nload: {rate: 50}\n");
     }
-    first.command(&["up"]).expect_code(0);
+    // An address of its own for clients from outside; it is kept for what comes later.
+    let host = "127.200.77.9";
+    first.command(&["up", "--host", host]).expect_code(0);
+    assert!(first.status().endpoint("kafka").starts_with(host), "{}", first.status().endpoint("kafka"));
 
     let plan = second.command(&["plan", "--format", "json"]).expect_code(0).stdout;
     let plan: Value = serde_json::from_str(&plan).expect("plan prints JSON");
