@@ -53,14 +53,15 @@ pub(super) fn started_floats(base: i64) -> Vec<Series> {
     vec![series]
 }
 
-/// Series of native histograms with buckets of exponential width: whole counts with a reset, those of a gauge, doubles;
-/// each ends with a stale marker.
+/// Series of native histograms with buckets of exponential width: whole counts with a reset, with more and more buckets,
+/// those of a gauge, doubles; each ends with a stale marker.
 pub(super) fn histograms(base: i64) -> Vec<Series> {
     let resets = |step: i64| integer((step % 130) as u64, ResetHint::Unknown);
     let gauge = |step: i64| integer((step * 7 % 11) as u64, ResetHint::Gauge);
     let doubles = |step: i64| double(step as f64 * 0.75);
     vec![
         series_of(base, "integer", resets, Histogram::integer()),
+        series_of(base, "growing", growing, Histogram::integer()),
         series_of(base, "gauge", gauge, Histogram::integer()),
         series_of(base, "double", doubles, Histogram::float()),
     ]
@@ -110,6 +111,26 @@ fn integer(step: u64, reset_hint: ResetHint) -> Histogram {
     let count = zero_count + positive.iter().chain(&negative).sum::<u64>();
     let counts = BucketCounts::Integer(Buckets { count, zero_count, positive, negative });
     Histogram { counts, reset_hint, sum: step as f64 * 1.1, ..laid_out() }
+}
+
+/// A bucket more each minute, beside or between the others.
+fn growing(step: i64) -> Histogram {
+    let buckets = 1 + step as u64 / 60;
+    let gap = if buckets.is_multiple_of(2) { 3 } else { 1 };
+    let positive: Vec<_> = (0..buckets).map(|bucket| (step as u64 + 1) * 4 / (bucket + 1)).collect();
+    let spans = (0..buckets).map(|bucket| Span { offset: if bucket == 0 { 2 } else { gap }, length: 1 });
+    Histogram {
+        schema: 0,
+        sum: step as f64,
+        positive_spans: spans.collect(),
+        counts: BucketCounts::Integer(Buckets {
+            count: positive.iter().sum(),
+            zero_count: 0,
+            positive,
+            negative: Vec::new(),
+        }),
+        ..Histogram::integer()
+    }
 }
 
 fn double(step: f64) -> Histogram {

@@ -1,6 +1,6 @@
 //! VictoriaMetrics and its agent, 1.130.
 
-use std::{process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use e2e::{
     eventually,
@@ -9,7 +9,7 @@ use e2e::{
     peer::{Receiver, batch, client, negotiator, request},
     process::Running,
     prometheus::free_address,
-    series::{Labels, SeriesSet},
+    series::{Content, Labels, SeriesSet},
 };
 use prom_remote_http::WriteForm;
 use serde_json::Value;
@@ -50,6 +50,42 @@ fn the_agent_passes_on_what_it_takes_by_either_compression() {
     assert_eq!((received.requests[1], received.faults), (0, Vec::new()));
 }
 
+#[test]
+fn the_agent_sends_what_it_scrapes_up_to_the_stale_markers() {
+    let receiver = Receiver::start();
+    // It keeps these and sends them again.
+    receiver.refuse(2);
+    let to = format!("-remoteWrite.url={}", receiver.url());
+    let scrapes = ["-promscrape.config=scrape.yml", "-remoteWrite.flushInterval=100ms"];
+    let agent = Peer::start(VMAGENT, &[&to, "-remoteWrite.tmpDataPath=queue", scrapes[0], scrapes[1]]);
+    let has_samples = || match receiver.received().series.counts().0 {
+        count if count > 500 => Ok(()),
+        count => Err(format!("{count} samples")),
+    };
+    eventually(Duration::from_secs(60), "scrapes are sent", has_samples);
+
+    // A target that is gone ends its series.
+    fs::write(agent.folder.path().join("scrape.yml"), "scrape_configs: []")
+        .expect("the folder can be written");
+    http::post(&format!("http://{}/-/reload", agent.address)).expect("the agent reads it again");
+    let is_ended = |content: &Content| {
+        let last = content.samples.last_key_value();
+        last.is_some_and(|(_, sample)| sample.sample.is_stale())
+    };
+    let received = eventually(Duration::from_secs(60), "each series ends with a stale marker", || {
+        let received = receiver.received();
+        let ended = received.series.filtered(|_, content| is_ended(content));
+        ended.is_same(&received.series).map(|()| received)
+    });
+    let up = received.series.filtered(|labels, _| labels["__name__"] == "up");
+    let up = up.iter().flat_map(|(_, content)| content.samples.values()).next().expect("it scrapes itself");
+    assert_eq!(up.sample.value(), 1.0);
+    // It does not sort labels, which nobody refuses.
+    let is_unsorted = |fault: &String| fault.contains("faults: [UnsortedLabels");
+    assert_eq!(received.faults.iter().find(|fault| !is_unsorted(fault)), None);
+    assert_eq!((received.requests[1], receiver.refusals_left()), (0, 0));
+}
+
 /// Writes in the best of `forms` that works, which is `form`, and asks for all samples. It keeps decimal numbers of 12
 /// places, so only those are asked for.
 #[track_caller]
@@ -75,13 +111,15 @@ fn check_taken(peer: &Peer, forms: &[WriteForm], form: WriteForm) {
 struct Peer {
     address: String,
     running: Option<Running>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Peer {
     fn start(program: GoProgram, arguments: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder can be made");
         let address = free_address().to_string();
+        let scrape = SCRAPE.replace("SELF", &address);
+        fs::write(folder.path().join("scrape.yml"), scrape).expect("the folder can be written");
         let running = Running::start(
             Command::new(program.path())
                 .current_dir(folder.path())
@@ -90,7 +128,7 @@ impl Peer {
         );
         let ready = format!("http://{address}/health");
         eventually(Duration::from_secs(60), "the program becomes ready", || http::get(&ready));
-        Self { address, running: Some(running), _folder: folder }
+        Self { address, running: Some(running), folder }
     }
 
     fn write_url(&self) -> String {
@@ -119,6 +157,9 @@ impl Peer {
         Ok(samples)
     }
 }
+
+const SCRAPE: &str = "scrape_configs: [{job_name: itself, scrape_interval: 1s, \
+                      static_configs: [{targets: [SELF]}]}]";
 
 impl Drop for Peer {
     fn drop(&mut self) {
