@@ -187,10 +187,8 @@ impl<'a, 's> Run<'a, 's> {
         if let Some((place, edit)) = self.plan.insertion {
             let label = self.added.get(edit).map(Vec::as_slice).unwrap_or_default();
             let body = self.scanner.refs_and_all();
-            let (before, after) =
-                body.split_at_checked(self.scanner.label_start(place)).unwrap_or((body, b""));
             let refs_length = self.scanner.refs_length() + label.len();
-            put_inserted(self.output, refs_length, [before, label, after]);
+            put_inserted(self.output, refs_length, body, self.scanner.label_start(place), label);
             return;
         }
         let (refs, rest) = self.scanner.refs_and_rest();
@@ -270,11 +268,11 @@ impl<'a, 's> Run<'a, 's> {
     }
 }
 
-/// Writes a series whose label references, of this length, begin the pieces.
+/// Writes a series whose label references, of this length when `label` is at its place among them, begin the body.
 #[inline]
-fn put_inserted(output: &mut Vec<u8>, refs_length: usize, pieces: [&[u8]; 3]) {
-    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-    output.reserve(length + 2 * MAX_HEADER);
+fn put_inserted(output: &mut Vec<u8>, refs_length: usize, body: &[u8], place: usize, label: &[u8]) {
+    let length = body.len() + label.len();
+    output.reserve(length + 2 * MAX_HEADER + COPIED_AT_ONCE);
     match (length, refs_length) {
         (0..0x7e, 0..0x80) => {
             output.extend_from_slice(&[SERIES_KEY, length as u8 + 2, LABEL_REFS_KEY, refs_length as u8]);
@@ -287,7 +285,18 @@ fn put_inserted(output: &mut Vec<u8>, refs_length: usize, pieces: [&[u8]; 3]) {
             put_varint(output, refs_length as u64);
         }
     }
-    pieces.iter().for_each(|piece| put_short(output, piece));
+    let (before, after) = body.split_at_checked(place).unwrap_or((body, b""));
+    match body.first_chunk::<COPIED_AT_ONCE>() {
+        // A fixed length costs less; what is too much is written over.
+        Some(chunk) if before.len() <= COPIED_AT_ONCE => {
+            let start = output.len();
+            output.extend_from_slice(chunk);
+            output.truncate(start + before.len());
+        }
+        _ => put_short(output, before),
+    }
+    put_short(output, label);
+    put_short(output, after);
 }
 
 /// Writes a series with other label references, which stand first, and the rest of its fields.
@@ -337,3 +346,5 @@ const MAX_HEADER: usize = 11;
 
 /// The most that is reserved for what the labels add.
 const MAX_RESERVE: usize = 2 << 20;
+/// As much as most series have of label references.
+const COPIED_AT_ONCE: usize = 32;
