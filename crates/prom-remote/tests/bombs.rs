@@ -146,8 +146,11 @@ fn read_limits() -> Limits {
     limits
 }
 
-/// Frames that come without end; each is what the server sends for the number given.
-const FRAMES: [(&str, fn(usize) -> Vec<u8>); 7] = [
+/// What the server sends in place of the frame of this number.
+type Frames = fn(usize) -> Vec<u8>;
+
+/// Frames that come without end.
+const FRAMES: [(&str, Frames); 7] = [
     ("tiny frames", |_| framed(&[0x0a, 0])),
     ("empty frames", |_| framed(&[])),
     ("a series for each frame", |index| framed(&series_frame(&index.to_be_bytes(), b""))),
@@ -180,7 +183,7 @@ fn series_frame(value: &[u8], chunk: &[u8]) -> Vec<u8> {
 }
 
 /// Reads frames until an error, or until 8 MiB have come.
-fn read_frames(frames: fn(usize) -> Vec<u8>) {
+fn read_frames(frames: Frames) {
     let mut stream = ReadStream::new(1, &read_limits());
     let mut sent = 0;
     for index in 0.. {
