@@ -11,18 +11,11 @@
 use std::{error::Error, io::Write, process::ExitCode};
 
 use prom_remote::{
-    Limits, ReadResponseView, ReadStream, Sample, SeriesView, StartedSample, StreamedSeries, TimeRange,
-    WriteRequestView, decode_histogram, decompress,
+    Limits, ReadResponseView, ReadStream, SampleV2, SeriesView, StartedSample, StreamedSeries, TimeRange,
+    WriteRequestV2View, WriteRequestView, decompress,
     prom_chunks::{BucketCounts, Buckets, Histogram, Span},
 };
-use prost::Message;
 use serde_json::{Value, json};
-
-/// Remote write 2.0, as generated from `proto/`.
-#[allow(unreachable_pub, clippy::all, reason = "generated")]
-mod write_v2 {
-    include!("../src/generated/io.prometheus.write.v2.rs");
-}
 
 /// What a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,31 +119,23 @@ fn view(series: &SeriesView<'_>, output: &mut impl Write) -> Result<(), Box<dyn 
 }
 
 fn write_2(message: &[u8], output: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let request = write_v2::Request::decode(message)?;
-    for (index, series) in request.timeseries.iter().enumerate() {
-        let symbol = |reference: &u32| {
-            let symbol = request.symbols.get(*reference as usize);
-            symbol.ok_or_else(|| format!("series {index} refers to symbol {reference}, which does not exist"))
-        };
-        let mut labels = Vec::new();
-        for pair in series.labels_refs.chunks(2) {
-            let [name, value] = pair else {
-                return Err(format!("series {index} has a label without a value").into());
-            };
-            labels.push((symbol(name)?, symbol(value)?));
+    let request = WriteRequestV2View::new(message, &limits())?;
+    for series in request.series() {
+        let series = series?;
+        let labels: Vec<_> =
+            series.labels(request.symbols()).map(|label| (label.name, label.value)).collect();
+        if labels.len() * 2 != series.ref_count() {
+            let index = series.index();
+            return Err(format!("the labels of series {index} are not pairs of symbols that exist").into());
         }
-        let samples = series.samples.iter().map(|sample| StartedSample {
-            sample: Sample::new(sample.timestamp, sample.value),
-            start_timestamp_ms: sample.start_timestamp,
+        let samples = series
+            .samples()
+            .map(|SampleV2 { sample, start_timestamp_ms }| StartedSample { sample, start_timestamp_ms });
+        let histograms = series.histograms().map(|histogram| {
+            let start_timestamp_ms = histogram.start_timestamp_ms();
+            histogram.decode(&limits()).map(|decoded| Histogram { start_timestamp_ms, ..decoded })
         });
-        let mut histograms = Vec::new();
-        for histogram in &series.histograms {
-            // The fields are those of 1.0 and one more.
-            let mut decoded = decode_histogram(&histogram.encode_to_vec(), &limits())?;
-            decoded.start_timestamp_ms = histogram.start_timestamp;
-            histograms.push(decoded);
-        }
-        print(labels, samples, &histograms, output)?;
+        print(labels, samples, &histograms.collect::<Result<Vec<_>, _>>()?, output)?;
     }
     Ok(())
 }

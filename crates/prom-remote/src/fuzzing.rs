@@ -5,8 +5,8 @@
 use prost::Message;
 
 use crate::{
-    LabelSplicer, Limits, SplitSize, WriteRequestV2View, WriteRequestView, convert_to_v1, convert_to_v2,
-    keep_series, keep_series_v2, merge_v2,
+    LabelSplicer, Limits, RelabelAction, RelabelRule, Relabeled, Relabeler, SplitSize, WriteRequestV2View,
+    WriteRequestView, convert_to_v1, convert_to_v2, keep_series, keep_series_v2, merge_v2,
     proto::{prometheus::WriteRequest, write_v2::Request},
     split, split_v2, validate, validate_v2,
 };
@@ -87,6 +87,79 @@ pub fn splice(bytes: &[u8]) {
         assert_eq!(spliced, expected);
         let _ = splicer.strip_v2(&spliced, &limits, &mut kept);
     }
+}
+
+/// The first byte chooses the rules, the rest is a request of either version: both ways of relabelling it do what the
+/// rules say of each series, and nothing else changes.
+pub fn relabel(bytes: &[u8]) {
+    let Some((&choice, request)) = bytes.split_first() else { return };
+    let limits = limits();
+    let rules = rules(choice);
+    let mut relabeler = Relabeler::new(&rules).expect("the rules are good");
+    let mut one_by_one = relabeler.clone();
+    let mut output = Vec::new();
+    if let Ok(report) = relabeler.rewrite(request, &limits, &mut output) {
+        let before = WriteRequest::decode(request).expect("what is rewritten decodes");
+        let after = WriteRequest::decode(&output[..]).expect("what was rewritten decodes");
+        assert_eq!(after.timeseries.len(), report.kept + report.changed);
+        assert_eq!(before.timeseries.len(), after.timeseries.len() + report.dropped);
+        assert_eq!(before.metadata, after.metadata);
+        let mut left = after.timeseries.iter();
+        for series in &before.timeseries {
+            let labels = series.labels.iter().map(|label| (&label.name, &label.value));
+            let relabeled = one_by_one.apply(labels).expect("as in the request");
+            if relabeled == Relabeled::Drop {
+                continue;
+            }
+            let after = left.next().expect("counted above");
+            let found: Vec<_> =
+                after.labels.iter().map(|label| (&label.name[..], &label.value[..])).collect();
+            match relabeled {
+                Relabeled::Changed(labels) => assert_eq!(labels.iter().collect::<Vec<_>>(), found),
+                _ => assert_eq!(after.labels, series.labels),
+            }
+        }
+    }
+    if let Ok(report) = relabeler.rewrite_v2(request, &limits, &mut output) {
+        let before = Request::decode(request).expect("what is rewritten decodes");
+        let after = Request::decode(&output[..]).expect("what was rewritten decodes");
+        assert_eq!(after.timeseries.len(), report.kept + report.changed);
+        assert_eq!(before.timeseries.len(), after.timeseries.len() + report.dropped);
+        assert_eq!(before.symbols[..], after.symbols[..before.symbols.len()]);
+        assert!(validate_v2(&output, &limits).is_ok());
+    }
+}
+
+/// Rules that fit the corpus, each switched on by a bit.
+fn rules(choice: u8) -> Vec<RelabelRule> {
+    use RelabelAction::{Drop, HashMod, LabelDrop, LabelMap, Lowercase, Replace};
+    [
+        (Replace, "job", "(.*)", "source", Some("$1-kafka")),
+        (Drop, "__name__", "go_.*|a", "", None),
+        (Replace, "instance", "([^:]+):.*", "host", None),
+        (LabelMap, "", "(.{1,3}).*", "", Some("short_$1")),
+        (LabelDrop, "", "topic|zone|b", "", None),
+        (HashMod, "__name__", "(.*)", "shard", None),
+        (Lowercase, "__name__", "(.*)", "__name__", None),
+        (Replace, "__name__", "up|b", "__name__", Some("")),
+    ]
+    .into_iter()
+    .enumerate()
+    .filter(|(bit, _)| choice >> bit & 1 == 1)
+    .map(|(_, (action, source, regex, target, replacement))| {
+        let mut rule = RelabelRule::new(action);
+        rule.source_labels = if source.is_empty() { Vec::new() } else { vec![source.to_owned()] };
+        regex.clone_into(&mut rule.regex);
+        target.clone_into(&mut rule.target_label);
+        if let Some(replacement) = replacement {
+            replacement.clone_into(&mut rule.replacement);
+        }
+        if action == HashMod {
+            rule.modulus = 8;
+        }
+        rule
+    })
+    .collect()
 }
 
 /// What is converted, split or merged is well formed, and nothing of it is lost.

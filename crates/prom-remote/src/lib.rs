@@ -77,8 +77,9 @@ pub use write::{
     CoalesceError, CoalesceReport, ConversionReport, ConvertedV1, Entries, EntriesV2, Entry, EntryV2,
     ExemplarV2View, Fault, HistogramFault, HistogramView, InvalidLabel, KeepReport, LabelEdit, LabelPairs,
     LabelRef, LabelSplicer, LabelView, Labels, Loss, LossKind, MetadataV2View, MetadataView, MetricType,
-    OtherContent, Point, SampleV2, SeriesV2, SeriesV2View, SeriesVerdict, SeriesView, Severity, SpliceReport,
-    SplitReport, SplitSize, Summary, SymbolTable, UnknownFieldView, ValidationReport, WriteRequestBuilder,
-    WriteRequestV2Builder, WriteRequestV2View, WriteRequestView, concatenate, convert_to_v1, convert_to_v2,
-    keep_samples, keep_series, keep_series_v2, merge_v2, split, split_v2, validate, validate_v2,
+    OtherContent, Point, RequestFault, SampleV2, SeriesV2, SeriesV2View, SeriesVerdict, SeriesView, Severity,
+    SpliceReport, SplitReport, SplitSize, Summary, SymbolTable, UnknownFieldView, ValidationReport,
+    WriteRequestBuilder, WriteRequestV2Builder, WriteRequestV2View, WriteRequestView, concatenate,
+    convert_to_v1, convert_to_v2, keep_samples, keep_series, keep_series_v2, merge_v2, split, split_v2,
+    validate, validate_v2,
 };

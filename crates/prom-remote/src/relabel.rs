@@ -10,6 +10,7 @@ mod check;
 mod letters;
 mod relabeler;
 mod rewrite;
+mod rewrite_v2;
 mod rule;
 mod template;
 

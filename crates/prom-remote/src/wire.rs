@@ -236,6 +236,11 @@ impl<'a> Fields<'a> {
         Self { bytes, position: 0, base }
     }
 
+    /// Goes on at this place, at which a field must begin.
+    pub(crate) fn skip_to(&mut self, position: usize) {
+        self.position = position;
+    }
+
     /// Returns the next field, or `None` at the end.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {

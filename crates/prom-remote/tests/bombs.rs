@@ -1,5 +1,6 @@
 //! Requests made to hurt: each is an error or costs bounded memory. Looking at one takes at most twice the limit of the
-//! body; editing one as much, the added labels and the verdicts; converting one four times the limit.
+//! body; editing one as much, the added labels and the verdicts; converting one four times the limit. Reading a streamed
+//! answer takes at most twice the limits of a frame and of a series.
 //!
 //! One test, so that nothing else allocates while it measures.
 
@@ -11,8 +12,8 @@ use std::{
 };
 
 use prom_remote::{
-    Compressor, LabelSplicer, Limits, WriteRequestV2View, WriteRequestView, convert_to_v1, convert_to_v2,
-    decompress, validate, validate_v2,
+    Compressor, LabelSplicer, Limits, ReadStream, WriteRequestV2View, WriteRequestView, convert_to_v1,
+    convert_to_v2, decompress, validate, validate_v2, write_frame,
 };
 
 struct Counting;
@@ -135,6 +136,95 @@ const WORK: [(&str, usize, bool, Work); 10] = [
     }),
 ];
 
+/// Limits of a streamed answer that are reached soon.
+const FRAME: usize = 1 << 20;
+
+fn read_limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_frame_bytes = FRAME;
+    limits.max_series_bytes = FRAME;
+    limits
+}
+
+/// What the server sends in place of the frame of this number.
+type Frames = fn(usize) -> Vec<u8>;
+
+/// Frames that come without end.
+const FRAMES: [(&str, Frames); 7] = [
+    ("tiny frames", |_| framed(&[0x0a, 0])),
+    ("empty frames", |_| framed(&[])),
+    ("a series for each frame", |index| framed(&series_frame(&index.to_be_bytes(), b""))),
+    ("one series without end", |_| framed(&series_frame(b"same", &[7; 100]))),
+    ("large frames of tiny labels", |_| {
+        let labels = [0x0a, 6, 0x0a, 1, b'a', 0x12, 1, b'b'].repeat(200);
+        framed(&field(0x0a, &labels).repeat(FRAME / 1_700))
+    }),
+    ("large frames of empty chunks", |_| framed(&field(0x0a, &[0x12, 0].repeat(FRAME / 2 - 10)))),
+    ("a frame that is never whole", |index| if index == 0 { varint(FRAME) } else { vec![7; 1_000] }),
+];
+
+/// Beginnings of frames that cannot be.
+const HEADERS: [(&str, &[u8]); 3] = [
+    ("a huge length", &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+    ("an endless length", &[0x80; 64]),
+    ("a length over the limit", &[0x81, 0x80, 0x40]),
+];
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write_frame(message, &mut frame);
+    frame
+}
+
+/// A series of one label and one chunk.
+fn series_frame(value: &[u8], chunk: &[u8]) -> Vec<u8> {
+    let label = [&[0x0a, 1, b'a'][..], &field(0x12, value)].concat();
+    field(0x0a, &[field(0x0a, &label), field(0x12, &field(0x22, chunk))].concat())
+}
+
+/// Reads frames until an error, or until 8 MiB have come.
+fn read_frames(frames: Frames) {
+    let mut stream = ReadStream::new(1, &read_limits());
+    let mut sent = 0;
+    for index in 0.. {
+        let frame = frames(index);
+        sent += frame.len().max(1);
+        for piece in frame.chunks(64 << 10) {
+            stream.push(piece);
+            loop {
+                match stream.next_series() {
+                    Ok(Some(series)) => drop(series),
+                    Ok(None) => break,
+                    Err(_) => return,
+                }
+            }
+        }
+        if sent > 8 * FRAME {
+            return;
+        }
+    }
+}
+
+/// A frame and what was read of it, each with the room that growing takes, and the frame that is being sent.
+fn read_bombs_cost_at_most_the_limits() {
+    for (bomb, frames) in FRAMES {
+        let before = NOW.load(Ordering::Relaxed);
+        let peak = peak_since(before, || read_frames(frames));
+        let bound = 2 * (FRAME + FRAME) + 3 * frames(1).len();
+        assert!(peak <= bound, "{bomb}: {peak} bytes");
+    }
+    for (bomb, header) in HEADERS {
+        let before = NOW.load(Ordering::Relaxed);
+        let peak = peak_since(before, || {
+            let mut stream = ReadStream::new(1, &read_limits());
+            stream.push(header);
+            let first = stream.next_series();
+            assert!(first.is_err() || stream.finish().is_err(), "{bomb}");
+        });
+        assert!(peak < 16 << 10, "{bomb}: {peak} bytes");
+    }
+}
+
 /// What the labels add to the second buffer, and verdicts on as many series as are allowed.
 const ADDED: usize = 16 << 20;
 
@@ -165,4 +255,5 @@ fn bombs_cost_at_most_twice_the_limit() {
             assert!(peak <= bound, "{name} of {bomb}: {peak} bytes");
         }
     }
+    read_bombs_cost_at_most_the_limits();
 }

@@ -32,3 +32,8 @@ fn splice() {
 fn convert() {
     run("convert", prom_remote::fuzzing::convert);
 }
+
+#[test]
+fn relabel() {
+    run("relabel", prom_remote::fuzzing::relabel);
+}

@@ -191,6 +191,17 @@ fn a_request_of_2_0() {
 }
 
 #[test]
+fn a_label_without_its_symbol_is_refused() {
+    for refs in [&[1, 2, 1][..], &[1, 3]] {
+        let series = write_v2::TimeSeries { labels_refs: refs.to_vec(), ..Default::default() };
+        let symbols = vec![Vec::new(), b"__name__".to_vec(), b"up".to_vec()];
+        let request = write_v2::Request { symbols, timeseries: vec![series] };
+        let error = dump::dump(Kind::Write2, &request.encode_to_vec(), &mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "the labels of series 0 are not pairs of symbols that exist");
+    }
+}
+
+#[test]
 fn what_is_no_body_is_refused() {
     for kind in [Kind::Write1, Kind::Write2, Kind::ReadSamples, Kind::ReadStream] {
         assert!(dump::dump(kind, b"\x0a\xffnonsense", &mut Vec::new()).is_err(), "{kind:?}");

@@ -72,7 +72,8 @@ pub enum ReadStreamError {
         /// How many queries were asked.
         query_count: usize,
     },
-    /// The chunks of a series take more than [`Limits::max_series_bytes`]: ask for a shorter range.
+    /// The chunks of a series, or all that one frame holds, take more than [`Limits::max_series_bytes`]: ask for a
+    /// shorter range.
     #[error("series {series} takes more than the limit of {limit} bytes")]
     SeriesTooLarge {
         /// The labels of the series.
@@ -215,7 +216,7 @@ impl Parts<'_> {
         }
     }
 
-    /// `bytes` counts what the chunks of the whole frame take.
+    /// `bytes` counts what the labels and chunks of the whole frame take.
     fn series(
         &self,
         field: &Field<'_>,
@@ -232,23 +233,31 @@ impl Parts<'_> {
                         let kind = DecodeErrorKind::TooManyLabels { limit };
                         return Err(self.malformed(DecodeError::new(kind, field.offset())));
                     }
-                    part.labels.push(self.label(&field)?);
+                    let label = self.label(&field)?;
+                    *bytes = bytes.saturating_add(size_of::<Label>() + label.name.len() + label.value.len());
+                    part.labels.push(label);
+                    self.check_size(*bytes, &part)?;
                 }
                 CHUNKS => {
                     let chunk = chunk(&field).map_err(|source| self.malformed(source))?;
                     *bytes = bytes.saturating_add(bytes_of(std::slice::from_ref(&chunk)));
-                    if *bytes > self.limits.max_series_bytes {
-                        return Err(ReadStreamError::SeriesTooLarge {
-                            series: SelectorOf(&part.labels).to_string(),
-                            limit: self.limits.max_series_bytes,
-                        });
-                    }
+                    self.check_size(*bytes, &part)?;
                     part.chunks.push(chunk);
                 }
                 _ => {}
             }
         }
         Ok(part)
+    }
+
+    fn check_size(&self, bytes: usize, part: &StreamedSeries) -> Result<(), ReadStreamError> {
+        if bytes <= self.limits.max_series_bytes {
+            return Ok(());
+        }
+        Err(ReadStreamError::SeriesTooLarge {
+            series: SelectorOf(&part.labels).to_string(),
+            limit: self.limits.max_series_bytes,
+        })
     }
 
     fn label(&self, field: &Field<'_>) -> Result<Label, ReadStreamError> {

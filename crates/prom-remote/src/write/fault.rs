@@ -139,3 +139,13 @@ pub enum Severity {
     /// The series must not reach a destination that others share.
     Rejected,
 }
+
+/// What is wrong with a request as a whole. None of it keeps a series from being understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum RequestFault {
+    /// 2.0: the first symbol is not the empty one, so that a reference of 0, which stands for nothing in metadata, means
+    /// something. Prometheus does not look.
+    #[error("the first symbol is not empty")]
+    FirstSymbolNotEmpty,
+}

@@ -12,7 +12,7 @@ use super::{
 use crate::{Limits, TimestampBounds, wire::Fields};
 
 /// What a series holds besides its labels, counted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) samples: usize,
     pub(crate) histograms: usize,

@@ -1,7 +1,7 @@
 //! Judges a request series by series, so that its valid part can be kept.
 
 use super::{
-    fault::{Fault, Severity},
+    fault::{Fault, RequestFault, Severity},
     scan::SeriesScanner,
     view::{Entry, METADATA, MetadataView, SERIES, SeriesView, Summary, WriteRequestView},
 };
@@ -86,6 +86,8 @@ pub struct ValidationReport {
     pub summary: Summary,
     /// The series with a fault, in ascending order of [`SeriesVerdict::series`]; good series are absent.
     pub verdicts: Vec<SeriesVerdict>,
+    /// The faults of the request itself, each once; always empty for 1.0.
+    pub request_faults: Vec<RequestFault>,
 }
 
 impl ValidationReport {

@@ -1,8 +1,6 @@
 //! Judges a 2.0 request, and keeps its valid part.
 
-use super::{
-    EntryV2, SERIES, SYMBOLS, SeriesV2View, SymbolTable, WriteRequestV2View, scan::SeriesV2Scanner, view,
-};
+use super::{EntryV2, SERIES, SYMBOLS, SeriesV2View, SymbolTable, WriteRequestV2View, scan::SeriesV2Scanner};
 use crate::{
     DecodeError, KeepReport, Limits, ValidationReport,
     wire::{Field, Fields},
@@ -11,14 +9,15 @@ use crate::{
 /// Judges every series of a 2.0 request.
 ///
 /// The report holds one verdict for each series that has a fault, none for a good one: its size is bounded by
-/// [`Limits::max_series`].
+/// [`Limits::max_series`]. A first symbol that is not empty is a fault of the request
+/// ([`ValidationReport::request_faults`]); a symbol that stands there twice is none.
 ///
 /// # Errors
 /// The bytes are not a `Request`, or it has more symbols, series or samples than the limits allow. A bad series is no
 /// error but a verdict.
 pub fn validate_v2(request: &[u8], limits: &Limits) -> Result<ValidationReport, DecodeError> {
     let symbols = SymbolTable::read(request, limits)?;
-    let mut report = ValidationReport::default();
+    let mut report = symbols.report();
     let mut scanner = SeriesV2Scanner::new(&symbols);
     let mut fields = Fields::new(request);
     while let Some(field) = fields.next()? {
@@ -53,7 +52,7 @@ pub(super) fn judge<'a>(
         }
     }
     let view = SeriesV2View::new(series, report.summary.series)?;
-    view::include(&mut report.summary, &view, limits)?;
+    report.summary.include_series_v2(&view, limits)?;
     Ok(report.add_faults(series.offset(), view.faults(symbols, limits)))
 }
 

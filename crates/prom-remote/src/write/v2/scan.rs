@@ -1,5 +1,7 @@
 //! The fast walk over a 2.0 series as real senders write it; see the scanner of 1.0.
 
+mod same_widths;
+
 use super::{
     EXEMPLARS, HISTOGRAMS, LABEL_REFS, METADATA, MetadataV2View, SAMPLES, SymbolTable,
     series::{exemplar, include_metadata, sample, start_of_histogram},
@@ -22,9 +24,13 @@ pub(super) struct SeriesV2Scanner<'a, 's> {
     refs: &'a [u8],
     refs_at: usize,
     labels: Vec<KnownRefs>,
+    /// For each byte of the references the label that it belongs to; empty until it is needed.
+    label_of_byte: Vec<u8>,
     /// What stands behind its labels, if that is but one sample with a value and a timestamp, and perhaps known
     /// metadata; else empty.
     known_rest: &'a [u8],
+    /// The same without a value, as a value of 0 is written. What holds of the one holds of the other.
+    known_zero: &'a [u8],
     /// The label that was last found to differ.
     differing: usize,
     has_metric_name: bool,
@@ -38,6 +44,8 @@ pub(super) struct SeriesV2Scanner<'a, 's> {
 struct KnownRefs {
     /// Where its references end in the packed field.
     end: usize,
+    /// Where the reference of its value begins.
+    value_at: usize,
     name: u32,
 }
 
@@ -49,7 +57,9 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             refs: b"",
             refs_at: 0,
             labels: Vec::new(),
+            label_of_byte: Vec::new(),
             known_rest: b"",
+            known_zero: b"",
             differing: 0,
             has_metric_name: false,
             known_metadata: b"",
@@ -68,7 +78,8 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
         if scanned.is_none() {
             self.refs = b"";
             self.labels.clear();
-            self.known_rest = b"";
+            self.label_of_byte.clear();
+            (self.known_rest, self.known_zero) = (b"", b"");
         }
         scanned
     }
@@ -123,19 +134,42 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
     #[inline]
     fn scan_known(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
         let (refs, rest) = packed_refs(body)?;
-        let has_same_names = self.scan_labels(refs, limits)?;
+        let has_same_names = match self.scan_same_widths(refs)? {
+            true => true,
+            false => {
+                self.label_of_byte.clear();
+                self.scan_labels(refs, limits)?
+            }
+        };
         self.refs = refs;
         self.refs_at = body.len() - rest.len() - refs.len();
         if !has_same_names {
             let has_metric_name = self.names().any(|name| name == b"__name__");
             self.has_metric_name = has_metric_name;
         }
-        if !differs_in_value_only(rest, self.known_rest) {
-            let is_plain = self.scan_content(rest)?;
-            let is_one_value = is_plain && self.content.samples == 1 && has_value(rest);
-            self.known_rest = if is_one_value { rest } else { b"" };
+        let is_known_zero = || !rest.is_empty() && rest == self.known_zero;
+        if !differs_in_value_only(rest, self.known_rest) && !is_known_zero() {
+            self.scan_new_content(rest)?;
         }
         Some(CleanSeries { has_same_names })
+    }
+
+    /// Scans what stands behind the labels, and remembers it if it is of the common form.
+    #[inline]
+    fn scan_new_content(&mut self, rest: &'a [u8]) -> Option<()> {
+        let before = (self.content, self.has_metadata);
+        let is_plain = self.scan_content(rest)?;
+        if before != (self.content, self.has_metadata) {
+            (self.known_rest, self.known_zero) = (b"", b"");
+        }
+        if !is_plain || self.content.samples != 1 {
+            (self.known_rest, self.known_zero) = (b"", b"");
+        } else if has_value(rest) {
+            self.known_rest = rest;
+        } else {
+            self.known_zero = rest;
+        }
+        Some(())
     }
 
     /// Brings `self.labels` to those of `refs`; tells whether the names stayed the same.
@@ -159,6 +193,7 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
                 while let Some(label) = self.labels.get_mut(index).filter(|label| label.end <= same_end) {
                     known_position = label.end;
                     label.end = label.end.wrapping_add(moved);
+                    label.value_at = label.value_at.wrapping_add(moved);
                     index += 1;
                 }
                 position = known_position.wrapping_add(moved);
@@ -175,11 +210,11 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
                 has_same_names = false;
                 break;
             }
-            let (name, value, length) = read_pair(refs.get(position..)?)?;
+            let (name, value, [name_length, length]) = read_pair(refs.get(position..)?)?;
             let has_known_name = name == known.name;
             known_position = known.end;
             position += length;
-            *known = KnownRefs { end: position, name };
+            *known = KnownRefs { end: position, value_at: position - length + name_length, name };
             if !has_known_name {
                 has_same_names = false;
                 if !self.symbols.is_clean(name) {
@@ -198,7 +233,8 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             index += 1;
         }
         while position < refs.len() {
-            let (name, value, length) = read_pair(refs.get(position..)?)?;
+            let (name, value, [name_length, length]) = read_pair(refs.get(position..)?)?;
+            let value_at = position + name_length;
             position += length;
             if self.labels.len() >= limits.max_labels_per_series
                 || !self.symbols.is_clean(name)
@@ -206,7 +242,7 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             {
                 return None;
             }
-            self.labels.push(KnownRefs { end: position, name });
+            self.labels.push(KnownRefs { end: position, value_at, name });
             has_same_names = false;
             if !self.is_in_order(self.labels.len() - 1) {
                 return None;
@@ -317,12 +353,13 @@ pub(super) fn packed_refs(body: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// Reads name and value, and how many bytes they take; `None` also for what no table that is allowed can hold.
+/// Reads name and value, and how many bytes the name takes and both; `None` also for what no table that is allowed can
+/// hold.
 #[inline]
-fn read_pair(bytes: &[u8]) -> Option<(u32, u32, usize)> {
+fn read_pair(bytes: &[u8]) -> Option<(u32, u32, [usize; 2])> {
     let (name, name_length) = read_ref(bytes)?;
     let (value, value_length) = read_ref(bytes.get(name_length..)?)?;
-    Some((name, value, name_length + value_length))
+    Some((name, value, [name_length, name_length + value_length]))
 }
 
 #[inline]

@@ -67,7 +67,7 @@ pub struct MetadataV2View {
 
 impl<'a> SeriesV2View<'a> {
     /// Checks the whole series; `index` is its number in the message.
-    pub(super) fn new(field: &Field<'a>, index: usize) -> Result<Self, DecodeError> {
+    pub(crate) fn new(field: &Field<'a>, index: usize) -> Result<Self, DecodeError> {
         let body = field.bytes().map_err(|error| error.in_series(index))?;
         let mut series = Self {
             index,

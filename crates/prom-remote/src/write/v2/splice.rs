@@ -2,10 +2,8 @@
 //!
 //! Symbols are appended behind the last one; none is renumbered, so that nothing else changes.
 
-use std::collections::HashMap;
-
 use super::{
-    LABEL_REFS, SERIES, SeriesV2View, SymbolTable, keep,
+    AppendedSymbols, LABEL_REFS, SERIES, SeriesV2View, SymbolTable, keep,
     scan::{LABEL_REFS_KEY, SeriesV2Scanner, read_ref},
 };
 use crate::{
@@ -81,23 +79,12 @@ struct Run<'a, 's> {
     scanner: SeriesV2Scanner<'a, 's>,
     /// Made for the series before; holds as long as the names stay the same.
     plan: Plan,
-    appended: Appended,
+    appended: AppendedSymbols<'a>,
     /// For each edit the references of the label that it adds, encoded. Empty until the first series.
     added: Vec<Vec<u8>>,
     validation: ValidationReport,
     report: SpliceReport,
     seen: usize,
-}
-
-/// The symbols that the request did not have.
-#[derive(Default)]
-struct Appended {
-    numbers: HashMap<Vec<u8>, u32>,
-    count: usize,
-    /// As fields of the request, not yet in the output.
-    pending: Vec<u8>,
-    /// Where in the output they go, once that is known.
-    place: Option<usize>,
 }
 
 impl<'a, 's> Run<'a, 's> {
@@ -110,7 +97,6 @@ impl<'a, 's> Run<'a, 's> {
     ) -> Self {
         output.clear();
         output.reserve(request.len() + (request.len() / 8).min(MAX_RESERVE));
-        let place = (symbols.end == 0).then_some(0);
         Self {
             edits: &splicer.edits,
             symbols,
@@ -118,9 +104,9 @@ impl<'a, 's> Run<'a, 's> {
             output,
             scanner: SeriesV2Scanner::new(symbols),
             plan: Plan::default(),
-            appended: Appended { place, ..Appended::default() },
+            appended: AppendedSymbols::new(symbols),
             added: Vec::new(),
-            validation: ValidationReport::default(),
+            validation: symbols.report(),
             report: SpliceReport::default(),
             seen: 0,
         }
@@ -133,6 +119,11 @@ impl<'a, 's> Run<'a, 's> {
         is_validating: bool,
     ) -> Result<Option<(ValidationReport, SpliceReport)>, DecodeError> {
         let mut fields = Fields::new(request);
+        if self.symbols.is_leading && self.symbols.end > 0 {
+            self.output.extend_from_slice(request.get(..self.symbols.end).unwrap_or_default());
+            self.appended.set_place(self.output);
+            fields.skip_to(self.symbols.end);
+        }
         loop {
             while let Some(field) = fields.next_short(SERIES_KEY) {
                 let index = self.seen;
@@ -151,11 +142,10 @@ impl<'a, 's> Run<'a, 's> {
             }
             self.output.extend_from_slice(request.get(field.start..field.end).unwrap_or_default());
             if field.end == self.symbols.end {
-                self.appended.place = Some(self.output.len());
-                self.flush();
+                self.appended.set_place(self.output);
             }
         }
-        self.flush();
+        self.appended.flush(self.output);
         Ok(Some((self.validation, self.report)))
     }
 
@@ -197,10 +187,8 @@ impl<'a, 's> Run<'a, 's> {
         if let Some((place, edit)) = self.plan.insertion {
             let label = self.added.get(edit).map(Vec::as_slice).unwrap_or_default();
             let body = self.scanner.refs_and_all();
-            let (before, after) =
-                body.split_at_checked(self.scanner.label_start(place)).unwrap_or((body, b""));
             let refs_length = self.scanner.refs_length() + label.len();
-            put_inserted(self.output, refs_length, [before, label, after]);
+            put_inserted(self.output, refs_length, body, self.scanner.label_start(place), label);
             return;
         }
         let (refs, rest) = self.scanner.refs_and_rest();
@@ -276,59 +264,43 @@ impl<'a, 's> Run<'a, 's> {
             }
             self.added.push(refs);
         }
-        self.flush();
-    }
-
-    /// Puts the pending symbols where they belong, if that is known.
-    fn flush(&mut self) {
-        let Some(place) = self.appended.place else { return };
-        if !self.appended.pending.is_empty() {
-            self.appended.place = Some(place + self.appended.pending.len());
-            self.output.splice(place..place, self.appended.pending.drain(..));
-        }
+        self.appended.flush(self.output);
     }
 }
 
-impl Appended {
-    /// The number of a symbol, which is appended if the request does not have it.
-    fn number(&mut self, bytes: &[u8], symbols: &SymbolTable<'_>) -> u32 {
-        if let Some(&number) = self.numbers.get(bytes) {
-            return number;
-        }
-        let number = symbols.find(bytes).unwrap_or_else(|| {
-            if symbols.is_empty() && self.count == 0 {
-                // The first symbol must be the empty one.
-                self.append(b"");
-            }
-            let number = symbols.len() + self.count;
-            self.append(bytes);
-            u32::try_from(number).unwrap_or(u32::MAX)
-        });
-        self.numbers.insert(bytes.to_vec(), number);
-        number
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        self.count += 1;
-        put_bytes(&mut self.pending, super::SYMBOLS as u8, bytes);
-    }
-}
-
-/// Writes a series whose label references, of this length, begin the pieces.
+/// Writes a series whose label references, of this length when `label` is at its place among them, begin the body.
 #[inline]
-fn put_inserted(output: &mut Vec<u8>, refs_length: usize, pieces: [&[u8]; 3]) {
-    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let header = 1 + varint_length(refs_length as u64);
-    output.reserve(length + 2 * MAX_HEADER);
-    output.push(SERIES_KEY);
-    put_varint(output, (header + length) as u64);
-    output.push(LABEL_REFS_KEY);
-    put_varint(output, refs_length as u64);
-    pieces.iter().for_each(|piece| put_short(output, piece));
+fn put_inserted(output: &mut Vec<u8>, refs_length: usize, body: &[u8], place: usize, label: &[u8]) {
+    let length = body.len() + label.len();
+    output.reserve(length + 2 * MAX_HEADER + COPIED_AT_ONCE);
+    match (length, refs_length) {
+        (0..0x7e, 0..0x80) => {
+            output.extend_from_slice(&[SERIES_KEY, length as u8 + 2, LABEL_REFS_KEY, refs_length as u8]);
+        }
+        _ => {
+            let header = 1 + varint_length(refs_length as u64);
+            output.push(SERIES_KEY);
+            put_varint(output, (header + length) as u64);
+            output.push(LABEL_REFS_KEY);
+            put_varint(output, refs_length as u64);
+        }
+    }
+    let (before, after) = body.split_at_checked(place).unwrap_or((body, b""));
+    match body.first_chunk::<COPIED_AT_ONCE>() {
+        // A fixed length costs less; what is too much is written over.
+        Some(chunk) if before.len() <= COPIED_AT_ONCE => {
+            let start = output.len();
+            output.extend_from_slice(chunk);
+            output.truncate(start + before.len());
+        }
+        _ => put_short(output, before),
+    }
+    put_short(output, label);
+    put_short(output, after);
 }
 
 /// Writes a series with other label references, which stand first, and the rest of its fields.
-pub(super) fn put_rewritten(
+pub(crate) fn put_rewritten(
     output: &mut Vec<u8>,
     refs: &[u8],
     series: &Field<'_>,
@@ -374,3 +346,5 @@ const MAX_HEADER: usize = 11;
 
 /// The most that is reserved for what the labels add.
 const MAX_RESERVE: usize = 2 << 20;
+/// As much as most series have of label references.
+const COPIED_AT_ONCE: usize = 32;

@@ -53,8 +53,50 @@ pub(crate) fn wild_request() -> impl Strategy<Value = Vec<u8>> {
     vec(field, 0..14).prop_map(|fields| fields.concat())
 }
 
+/// Consecutive series that differ in little, as those of an exporter do: in values of labels whose references are as wide
+/// or wider, in their sample, in whether the sample has a value. Some values are no good.
+pub(crate) fn similar_series() -> impl Strategy<Value = Vec<u8>> {
+    // Symbols 1 to 8 are names in their order; from 9 on values, of which 20 is empty and 21 not UTF-8.
+    let value = prop_oneof![
+        12 => Just(9_u32),
+        6 => 9..16_u32,
+        4 => 120..140_u32,
+        1 => prop::sample::select(vec![20, 21, 1_000]),
+    ];
+    let label = prop_oneof![30 => Just(true), 1 => Just(false)];
+    let sample = (
+        prop_oneof![Just(0.0), Just(1.0), any::<f64>()],
+        prop_oneof![8 => Just(5_000_i64), 1 => 0..9_000_i64],
+    );
+    let metadata = prop_oneof![6 => Just(Some(9_u32)), 1 => Just(None), 1 => (9..12_u32).prop_map(Some), 1 => Just(Some(1_000))];
+    let samples = prop_oneof![8 => vec(sample.clone(), 1), 1 => vec(sample, 0..3)];
+    let series = (vec((label, value), 8), samples, metadata);
+    vec(series, 1..12).prop_map(|all| {
+        let mut symbols: Vec<Vec<u8>> =
+            ["", "__name__", "a", "job", "source", "topic", "u", "v", "zone"].map(Vec::from).to_vec();
+        symbols.extend((9..140).map(|number| format!("value {number}").into_bytes()));
+        symbols[9] = b"x".to_vec();
+        (symbols[20], symbols[21]) = (Vec::new(), vec![0xff]);
+        let series =
+            |(labels, samples, metadata): (Vec<(bool, u32)>, Vec<(f64, i64)>, Option<u32>)| TimeSeries {
+                labels_refs: (1..)
+                    .zip(labels)
+                    .filter(|(_, (is_there, _))| *is_there)
+                    .flat_map(|(name, (_, value))| [name, value])
+                    .collect(),
+                samples: samples
+                    .into_iter()
+                    .map(|(value, timestamp)| Sample { value, timestamp, start_timestamp: 0 })
+                    .collect(),
+                metadata: metadata.map(|help_ref| Metadata { r#type: 1, help_ref, unit_ref: 0 }),
+                ..TimeSeries::default()
+            };
+        Request { symbols, timeseries: all.into_iter().map(series).collect() }.encode_to_vec()
+    })
+}
+
 pub(crate) fn damaged_request() -> impl Strategy<Value = Vec<u8>> {
-    damage(prop_oneof![canonical_request(), wild_request()])
+    damage(prop_oneof![canonical_request(), wild_request(), similar_series()])
 }
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {

@@ -1,29 +1,31 @@
 //! The table of symbols of one request.
 
 use super::{SERIES, SYMBOLS};
-use crate::{DecodeError, DecodeErrorKind, Limits, wire::Fields, write::judge::is_utf8};
+use crate::{
+    DecodeError, DecodeErrorKind, Limits, RequestFault, ValidationReport, wire::Fields, write::judge::is_utf8,
+};
 
 /// The symbols of a remote-write 2.0 request, borrowed; labels refer to them by their numbers.
 ///
-/// Memory: 24 bytes for each symbol, and at most [`Limits::max_symbols`] of them.
+/// A symbol that stands there twice, against the specification, has two numbers that mean the same; that is tolerated,
+/// as every receiver does, and costs nothing but its bytes.
+///
+/// Memory: 17 bytes for each symbol, and at most [`Limits::max_symbols`] of them.
 #[derive(Debug, Clone, Default)]
 pub struct SymbolTable<'a> {
-    symbols: Vec<Symbol<'a>>,
-    /// Where the field of the last symbol ends in the request; 0 if there is none.
+    symbols: Vec<&'a [u8]>,
+    /// For each symbol whether it can be a label name or value. Apart, so that it stays in the nearest memory.
+    is_clean: Vec<bool>,
     pub(super) end: usize,
+    /// The request has nothing but symbols up to there.
+    pub(super) is_leading: bool,
     /// Symbols behind series are among them.
     pub(super) is_complete: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Symbol<'a> {
-    bytes: &'a [u8],
-    is_clean: bool,
-}
-
 impl<'a> SymbolTable<'a> {
     /// Reads all symbols of a request, wherever they stand.
-    pub(super) fn read(request: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+    pub(crate) fn read(request: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         let mut table = Self::default();
         table.read_until(request, limits, None)?;
         Ok(table)
@@ -43,11 +45,17 @@ impl<'a> SymbolTable<'a> {
         stop: Option<u32>,
     ) -> Result<(), DecodeError> {
         let mut fields = Fields::new(request);
-        while let Some(field) = fields.next()? {
-            if Some(field.number) == stop {
-                break;
-            }
+        self.is_leading = true;
+        loop {
+            let field = match fields.next_short(SYMBOL_KEY) {
+                Some(field) => field,
+                None => match fields.next()? {
+                    Some(field) if Some(field.number) != stop => field,
+                    _ => break,
+                },
+            };
             if field.number != SYMBOLS {
+                self.is_leading = false;
                 continue;
             }
             let bytes = field.bytes()?;
@@ -56,7 +64,8 @@ impl<'a> SymbolTable<'a> {
                 return Err(DecodeError::new(kind, field.offset()));
             }
             let is_clean = !bytes.is_empty() && bytes.len() <= limits.max_label_bytes && is_utf8(bytes);
-            self.symbols.push(Symbol { bytes, is_clean });
+            self.symbols.push(bytes);
+            self.is_clean.push(is_clean);
             self.end = field.end;
         }
         Ok(())
@@ -65,7 +74,7 @@ impl<'a> SymbolTable<'a> {
     /// Returns a symbol, or `None` if there is none of this number.
     #[inline]
     pub fn get(&self, reference: u32) -> Option<&'a [u8]> {
-        self.symbols.get(reference as usize).map(|symbol| symbol.bytes)
+        self.symbols.get(reference as usize).copied()
     }
 
     /// Returns the number of symbols.
@@ -80,18 +89,34 @@ impl<'a> SymbolTable<'a> {
 
     /// Walks the symbols in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
-        self.symbols.iter().map(|symbol| symbol.bytes)
+        self.symbols.iter().copied()
+    }
+
+    /// Where the field of the last symbol ends in the request; 0 if there is none.
+    pub(crate) fn end(&self) -> usize {
+        self.end
     }
 
     /// Whether the symbol exists and can be a label name or value: not empty, UTF-8, within the limits.
     #[inline]
     pub(super) fn is_clean(&self, reference: u32) -> bool {
-        self.symbols.get(reference as usize).is_some_and(|symbol| symbol.is_clean)
+        self.is_clean.get(reference as usize).copied().unwrap_or_default()
+    }
+
+    /// A report that holds but the faults of the table.
+    pub(super) fn report(&self) -> ValidationReport {
+        let mut report = ValidationReport::default();
+        if self.symbols.first().is_some_and(|first| !first.is_empty()) {
+            report.request_faults.push(RequestFault::FirstSymbolNotEmpty);
+        }
+        report
     }
 
     /// The number of the first symbol with these bytes.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
-        let position = self.symbols.iter().position(|symbol| symbol.bytes == bytes)?;
+        let position = self.symbols.iter().position(|symbol| *symbol == bytes)?;
         u32::try_from(position).ok()
     }
 }
+
+const SYMBOL_KEY: u8 = (SYMBOLS as u8) << 3 | 2;

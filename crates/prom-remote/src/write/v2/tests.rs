@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::{
-    strategies::{canonical_request, damaged_request, tidy_request, wild_request},
+    strategies::{canonical_request, damaged_request, similar_series, tidy_request, wild_request},
     *,
 };
 use crate::{
-    DecodeErrorKind, Fault, LabelEdit, LabelSplicer, LabelView, Limits, Sample, ValidationReport,
+    DecodeErrorKind, Fault, LabelEdit, LabelSplicer, LabelView, Limits, RequestFault, Sample,
+    ValidationReport,
     proto::{prometheus::Label, write_v2::Request},
     write::splice::tests::{edit_labels, edits},
 };
@@ -142,6 +143,12 @@ fn check_verdicts(request: &[u8], report: &ValidationReport) {
         let faults = report.verdict(series.index()).map(|verdict| verdict.faults.clone());
         assert_eq!(faults.unwrap_or_default(), series.faults(view.symbols(), &limits));
     }
+    let mut summary = crate::Summary { unknown_fields: report.summary.unknown_fields, ..Default::default() };
+    for series in view.series() {
+        summary.include_series_v2(&series.unwrap(), &limits).unwrap();
+    }
+    summary.unknown_fields = report.summary.unknown_fields;
+    assert_eq!(summary, report.summary);
 }
 
 proptest! {
@@ -149,7 +156,7 @@ proptest! {
 
     #[test]
     fn the_walk_agrees_with_prost(
-        bytes in prop_oneof![canonical_request(), wild_request(), damaged_request(), tidy_request()],
+        bytes in prop_oneof![canonical_request(), wild_request(), damaged_request(), tidy_request(), similar_series()],
     ) {
         check_walk(&bytes);
     }
@@ -161,7 +168,7 @@ proptest! {
 
     #[test]
     fn edits_match_the_oracle(
-        bytes in prop_oneof![canonical_request(), wild_request(), tidy_request()],
+        bytes in prop_oneof![canonical_request(), wild_request(), tidy_request(), similar_series()],
         edits in edits(),
     ) {
         check_splice(&bytes, &edits);
@@ -170,7 +177,7 @@ proptest! {
 
     #[test]
     fn one_pass_does_what_three_do(
-        bytes in prop_oneof![canonical_request(), wild_request(), damaged_request(), tidy_request()],
+        bytes in prop_oneof![canonical_request(), wild_request(), damaged_request(), tidy_request(), similar_series()],
     ) {
         check_splice_valid(&bytes);
     }
@@ -213,6 +220,28 @@ fn symbols_are_appended_and_used_again() {
     assert_eq!(series.label(b"source", view.symbols()), Some(&b"kafka"[..]));
     let names: Vec<_> = series.labels(view.symbols()).map(|LabelView { name, .. }| name).collect();
     assert_eq!(names, [&b"__name__"[..], b"source", b"topic"]);
+}
+
+#[test]
+fn a_first_symbol_that_is_not_empty_is_a_fault_of_the_request() {
+    let request_faults = |request: &[u8]| {
+        let report = validate_v2(request, &Limits::default()).unwrap();
+        let (in_one_pass, _) =
+            splicer().splice_valid_v2(request, &Limits::default(), &mut Vec::new()).unwrap();
+        assert_eq!(in_one_pass, report);
+        (report.request_faults, report.verdicts.len())
+    };
+    let mut builder = WriteRequestV2Builder::new();
+    builder.series([("__name__", "a")], [Sample::new(1, 1.0)]);
+    let good = builder.finish();
+    assert_eq!(request_faults(&good), (vec![], 0));
+    // `__name__`, `a`, then the same series under their numbers.
+    let series = &good[good.len() - 19..];
+    let bad = [&b"\x22\x08__name__\x22\x01a"[..], &[0x2a, 17, 0x0a, 2, 0, 1], &series[6..]].concat();
+    assert_eq!(request_faults(&bad), (vec![RequestFault::FirstSymbolNotEmpty], 0));
+    // A symbol that stands there twice is none.
+    let twice = [&b"\x22\x00\x22\x00"[..], &good[2..]].concat();
+    assert_eq!(request_faults(&twice).0, []);
 }
 
 #[test]

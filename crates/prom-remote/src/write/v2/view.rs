@@ -62,7 +62,7 @@ impl<'a> WriteRequestV2View<'a> {
                         summary.include_content(scanner.content(), field.start, limits)?;
                     } else {
                         let series = SeriesV2View::new(&field, summary.series)?;
-                        include(&mut summary, &series, limits)?;
+                        summary.include_series_v2(&series, limits)?;
                     }
                 }
                 SYMBOLS => {}
@@ -73,14 +73,16 @@ impl<'a> WriteRequestV2View<'a> {
     }
 }
 
-/// Counts one more series.
-pub(super) fn include(
-    summary: &mut Summary,
-    series: &SeriesV2View<'_>,
-    limits: &Limits,
-) -> Result<(), DecodeError> {
-    summary.metadata += usize::from(series.metadata().is_some());
-    summary.include_content(series.content(), series.byte_range().start, limits)
+impl Summary {
+    /// Counts one more series of 2.0.
+    pub(crate) fn include_series_v2(
+        &mut self,
+        series: &SeriesV2View<'_>,
+        limits: &Limits,
+    ) -> Result<(), DecodeError> {
+        self.metadata += usize::from(series.metadata().is_some());
+        self.include_content(series.content(), series.byte_range().start, limits)
+    }
 }
 
 /// Walks the entries of a 2.0 request; see [`WriteRequestV2View::entries`].

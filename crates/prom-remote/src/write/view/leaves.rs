@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use super::LabelView;
-use crate::{DecodeError, Sample, wire::Field};
+use crate::{
+    DecodeError, Sample,
+    wire::{Field, Fields},
+};
 
 /// A native histogram, undecoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,19 @@ impl<'a> HistogramView<'a> {
         }
         Ok(Self { timestamp_ms, message_bytes: field.bytes()? })
     }
+
+    /// Returns when counting began, in milliseconds since the Unix epoch; 0 is unset. Remote write 2.0 alone has it.
+    pub fn start_timestamp_ms(&self) -> i64 {
+        let mut fields = Fields::new(self.message_bytes);
+        std::iter::from_fn(|| fields.next().ok().flatten())
+            .filter(|field| field.number == START_TIMESTAMP)
+            .filter_map(|field| field.varint().ok())
+            .last()
+            .unwrap_or_default() as i64
+    }
 }
+
+const START_TIMESTAMP: u32 = 17;
 
 /// What a metric is, as a sender tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]

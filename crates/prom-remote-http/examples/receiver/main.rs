@@ -4,13 +4,13 @@
 
 #![expect(clippy::print_stdout, reason = "a program says where it listens")]
 
+mod series_json;
+
 use std::{error::Error, sync::Arc, sync::Mutex, time::Duration};
 
-use prom_remote::{
-    DecodeError, LabelView, Limits, Sample, SeriesV2View, SeriesView, WriteRequestV2View, WriteRequestView,
-};
-use prom_remote_http::{WriteBody, WriteOutcome, WriteServer, WriteServerConfig, WriteSink, WriteVersion};
-use serde_json::{Value, json};
+use prom_remote::{DecodeError, Limits};
+use prom_remote_http::{WriteBody, WriteOutcome, WriteServer, WriteServerConfig, WriteSink};
+use serde_json::Value;
 
 /// Keeps a million series in memory.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl WriteSink for Store {
 impl Store {
     fn take(&self, body: &WriteBody) -> Result<WriteOutcome, DecodeError> {
         let judged = body.judge(&Limits::default())?;
-        let series = series(body.version, &judged.valid)?;
+        let series = series_json::series(body.version, &judged.valid)?;
         let mut kept = self.0.lock().expect("no panic while it is held");
         if kept.len() + series.len() > 1_000_000 {
             let retry_after = Duration::from_secs(60);
@@ -34,35 +34,6 @@ impl Store {
         kept.extend(series);
         Ok(judged.outcome())
     }
-}
-
-fn series(version: WriteVersion, message: &[u8]) -> Result<Vec<Value>, DecodeError> {
-    match version {
-        WriteVersion::V1 => {
-            let object =
-                |series: SeriesView<'_>| object(series.labels(), series.samples(), series.histogram_count());
-            WriteRequestView::new(message).series().map(|series| series.map(object)).collect()
-        }
-        WriteVersion::V2 => {
-            let request = WriteRequestV2View::new(message, &Limits::default())?;
-            let object = |series: SeriesV2View<'_>| {
-                let samples = series.samples().map(|sample| sample.sample);
-                object(series.labels(request.symbols()), samples, series.histogram_count())
-            };
-            request.series().map(|series| series.map(object)).collect()
-        }
-    }
-}
-
-fn object<'a>(
-    labels: impl Iterator<Item = LabelView<'a>>,
-    samples: impl Iterator<Item = Sample>,
-    histograms: usize,
-) -> Value {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let labels: Vec<_> = labels.map(|label| json!([text(label.name), text(label.value)])).collect();
-    let sample = |sample: Sample| json!({"t": sample.timestamp_ms, "bits": sample.value_bits.to_string()});
-    json!({"labels": labels, "samples": samples.map(sample).collect::<Vec<_>>(), "histograms": histograms})
 }
 
 #[tokio::main]
