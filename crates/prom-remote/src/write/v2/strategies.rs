@@ -53,6 +53,9 @@ pub(crate) fn wild_request() -> impl Strategy<Value = Vec<u8>> {
     vec(field, 0..14).prop_map(|fields| fields.concat())
 }
 
+/// Whether each label is there and its value's symbol; values with times; the symbol of the help text.
+type SimilarSeries = (Vec<(bool, u32)>, Vec<(f64, i64)>, Option<u32>);
+
 /// Consecutive series that differ in little, as those of an exporter do: in values of labels whose references are as wide
 /// or wider, in their sample, in whether the sample has a value. Some values are no good.
 pub(crate) fn similar_series() -> impl Strategy<Value = Vec<u8>> {
@@ -77,20 +80,19 @@ pub(crate) fn similar_series() -> impl Strategy<Value = Vec<u8>> {
         symbols.extend((9..140).map(|number| format!("value {number}").into_bytes()));
         symbols[9] = b"x".to_vec();
         (symbols[20], symbols[21]) = (Vec::new(), vec![0xff]);
-        let series =
-            |(labels, samples, metadata): (Vec<(bool, u32)>, Vec<(f64, i64)>, Option<u32>)| TimeSeries {
-                labels_refs: (1..)
-                    .zip(labels)
-                    .filter(|(_, (is_there, _))| *is_there)
-                    .flat_map(|(name, (_, value))| [name, value])
-                    .collect(),
-                samples: samples
-                    .into_iter()
-                    .map(|(value, timestamp)| Sample { value, timestamp, start_timestamp: 0 })
-                    .collect(),
-                metadata: metadata.map(|help_ref| Metadata { r#type: 1, help_ref, unit_ref: 0 }),
-                ..TimeSeries::default()
-            };
+        let series = |(labels, samples, metadata): SimilarSeries| TimeSeries {
+            labels_refs: (1..)
+                .zip(labels)
+                .filter(|(_, (is_there, _))| *is_there)
+                .flat_map(|(name, (_, value))| [name, value])
+                .collect(),
+            samples: samples
+                .into_iter()
+                .map(|(value, timestamp)| Sample { value, timestamp, start_timestamp: 0 })
+                .collect(),
+            metadata: metadata.map(|help_ref| Metadata { r#type: 1, help_ref, unit_ref: 0 }),
+            ..TimeSeries::default()
+        };
         Request { symbols, timeseries: all.into_iter().map(series).collect() }.encode_to_vec()
     })
 }
