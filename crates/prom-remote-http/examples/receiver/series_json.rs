@@ -9,7 +9,7 @@ use prom_remote_http::WriteVersion;
 use serde_json::{Value, json};
 
 /// An object for each series: labels, samples and histograms as they were received.
-pub fn series(version: WriteVersion, message: &[u8]) -> Result<Vec<Value>, DecodeError> {
+pub(crate) fn series(version: WriteVersion, message: &[u8]) -> Result<Vec<Value>, DecodeError> {
     match version {
         WriteVersion::V1 => {
             let object = |series: SeriesView<'_>| {
