@@ -43,6 +43,7 @@ pub mod deliver;
 pub mod ingest;
 mod merger;
 pub mod metrics;
+pub mod preflight;
 mod source;
 mod token;
 mod web;

@@ -1,6 +1,7 @@
 //! `prom-merger`: merges the remote-write streams of several Prometheus servers into one database.
 
 mod dead_letter_commands;
+mod preflight_command;
 
 use std::{
     error::Error,
@@ -49,6 +50,8 @@ enum Command {
     /// About configuration files
     #[command(subcommand)]
     Config(ConfigAction),
+    /// See what the destinations really take, by writing probes to them, and where the sources would collide
+    Preflight(preflight_command::Preflight),
     /// The dead letters of a merger that does not run (a running one has /api/v1/dead-letters/SOURCE); without an action:
     /// list
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -75,6 +78,9 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigAction::Example)) => return example(),
         Some(Command::Check(common) | Command::Config(ConfigAction::Check(common))) => {
             return run(&common, |_| Ok(()));
+        }
+        Some(Command::Preflight(preflight)) => {
+            return run(&preflight.common, |config| preflight.run(&config));
         }
         Some(Command::DeadLetters { action: Some(action), .. }) => {
             return run(action.common(), |config| action.run(&config));

@@ -14,7 +14,13 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
-use crate::{config::Config, deliver::Lane, source::SourceState, web::Web};
+use crate::{
+    config::{Config, SourceConfig},
+    deliver::Lane,
+    preflight::{DestinationToCheck, SourceToCheck},
+    source::{CURSOR, SourceState},
+    web::Web,
+};
 
 /// The merger before it runs.
 #[derive(Debug)]
@@ -148,6 +154,29 @@ impl Merger {
             stop_serving,
             stop_lanes,
         })
+    }
+}
+
+impl Merger {
+    /// Makes of a configuration what [`preflight`](crate::preflight::preflight) looks at.
+    ///
+    /// # Errors
+    /// A client cannot be made.
+    pub fn to_check(config: &Config) -> Result<(Vec<DestinationToCheck>, Vec<SourceToCheck>), StartError> {
+        let (writer, reader) = clients(config)?;
+        let destination = DestinationToCheck {
+            name: CURSOR.to_owned(),
+            url: config.destination.url.clone(),
+            writer,
+            reader,
+            max_body_bytes: usize::try_from(config.limits.decoded).unwrap_or(usize::MAX),
+        };
+        let source = |source: &SourceConfig| SourceToCheck {
+            name: source.name.clone(),
+            future_limit_ms: i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX),
+            api: None,
+        };
+        Ok((vec![destination], config.sources.iter().map(source).collect()))
     }
 }
 
