@@ -41,9 +41,11 @@ pub mod config;
 pub mod dead_letters;
 pub mod deliver;
 pub mod ingest;
+pub mod machine;
 mod merger;
 pub mod metrics;
 mod source;
+pub mod stored_journal;
 mod token;
 mod web;
 

@@ -4,7 +4,8 @@ mod common;
 
 use common::{ID, Model, open, read_all};
 use sample_journal::{
-    DamageKind, Position, RewindError, SimulatedStorage, Storage, Survey, Tear, rewind_cursor, survey,
+    DamageKind, Journal, JournalConfig, JournalHooks, Position, RewindError, SimulatedStorage, Storage,
+    Survey, Tear, rewind_cursor, survey,
 };
 
 /// Surveys a copy, compares it with what opening finds, and returns the survey.
@@ -134,6 +135,21 @@ fn a_cursor_moves_back_as_far_as_records_are_there() {
     let (journal, recovery) = open(&storage).unwrap();
     assert_eq!(recovery.cursors[0].position, oldest);
     assert_eq!(journal.oldest(), oldest, "nothing of it is released");
+}
+
+#[test]
+fn what_every_cursor_has_passed_can_be_kept_at_opening() {
+    let storage = sample(20);
+    let (journal, _) = open(&storage).unwrap();
+    journal.cursor("tsdb").unwrap().store(Position::from_u64(20)).unwrap();
+    journal.close().unwrap();
+    drop(journal);
+    let config = JournalConfig { release_on_open: false, ..common::small_config() };
+    let (journal, recovery) = Journal::open(storage.restart(), config, JournalHooks::default()).unwrap();
+    assert_eq!((recovery.oldest, recovery.released_segments), (Position::START, 0));
+    assert_eq!(read_all(&journal).len(), 20);
+    let (_, recovery) = open(&storage).unwrap();
+    assert!(recovery.oldest > Position::START);
 }
 
 #[test]

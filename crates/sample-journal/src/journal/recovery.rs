@@ -151,7 +151,7 @@ pub(super) fn recover(storage: &dyn Storage, config: &JournalConfig) -> Result<O
         cursors.place_reset(&mut recoverer.recovery.cursors, recoverer.state.oldest());
     }
     cursors.store_again(storage)?;
-    if let Some(slowest) = cursors.slowest().filter(|_| !has_reset) {
+    if let Some(slowest) = cursors.slowest().filter(|_| config.release_on_open && !has_reset) {
         recoverer.release(slowest)?;
     }
     recoverer.verify_earlier_segments()?;
