@@ -1,6 +1,7 @@
 //! `prom-merger`: merges the remote-write streams of several Prometheus servers into one database.
 
 mod dead_letter_commands;
+mod journal_commands;
 mod preflight_command;
 
 use std::{
@@ -61,6 +62,9 @@ enum Command {
         #[command(subcommand)]
         action: Option<Action>,
     },
+    /// The journals of a merger that does not run
+    #[command(subcommand)]
+    Journal(journal_commands::Action),
 }
 
 #[derive(Subcommand)]
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Some(Command::DeadLetters { common: Some(common), .. }) => {
             return run(&common, |config| dead_letter_commands::list(&config, &config.sources));
         }
+        Some(Command::Journal(action)) => return run(action.common(), |config| action.run(&config)),
         Some(Command::DeadLetters { .. }) => return talk(NO_CONFIG, USAGE),
     }
     match common {

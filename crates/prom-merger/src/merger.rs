@@ -17,6 +17,7 @@ use tracing::{error, info};
 use crate::{
     config::{Config, SourceConfig},
     deliver::Lane,
+    machine::Machine,
     preflight::{DestinationToCheck, SourceToCheck},
     source::{CURSOR, SourceState},
     web::Web,
@@ -126,13 +127,22 @@ impl Merger {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config) -> Result<Running, StartError> {
+        let machine = Machine::real(&config);
+        Self::start_on(machine, config).await
+    }
+
+    /// The same with disks and a clock of the caller's; the data folder of the configuration is not used then.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start_on(machine: Machine, config: Config) -> Result<Running, StartError> {
         let listen_error = |source| StartError::Listen { address: config.listen, source };
         // First, as it costs nothing: what connects meanwhile waits.
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let clients = config.sources.iter().map(|_| clients(&config)).collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);
-        let sources = open_sources(&config).await?;
+        let sources = open_sources(&config, &machine).await?;
 
         let (stop_serving, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
         let lanes = sources.iter().zip(clients).map(|(source, (client, reader))| {
@@ -200,11 +210,13 @@ fn client_config(url: &str, config: &Config) -> Result<ClientConfig, StartError>
 }
 
 /// Opens all at once, as each reads its whole journal.
-async fn open_sources(config: &Arc<Config>) -> Result<Vec<Arc<SourceState>>, StartError> {
+async fn open_sources(config: &Arc<Config>, machine: &Machine) -> Result<Vec<Arc<SourceState>>, StartError> {
     let opening: Vec<_> = (0..config.sources.len())
         .map(|index| {
-            let config = Arc::clone(config);
-            spawn_blocking(move || config.sources.get(index).map(|source| SourceState::open(&config, source)))
+            let (config, machine) = (Arc::clone(config), machine.clone());
+            spawn_blocking(move || {
+                config.sources.get(index).map(|source| SourceState::open(&config, source, &machine))
+            })
         })
         .collect();
     let mut sources = Vec::new();

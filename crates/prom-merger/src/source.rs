@@ -1,16 +1,14 @@
 //! One source: what its ingest and its lane share.
 
 use std::{
-    fs::{self, File},
     io,
-    path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use prom_remote::{Compressor, LabelSplicer, Limits};
-use sample_journal::{AppendError, DiskStorage, Journal, JournalHooks, Recovery};
+use sample_journal::{AppendError, Journal, JournalHooks, Recovery};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -18,6 +16,7 @@ use crate::{
     StartError,
     config::{Config, SourceConfig},
     dead_letters,
+    machine::Machine,
     metrics::{JournalSizes, SourceMetrics},
     token::Token,
 };
@@ -39,6 +38,7 @@ pub(crate) struct SourceState {
     /// Changes after each commit of the journal.
     pub(crate) committed: watch::Receiver<u64>,
     pub(crate) metrics: SourceMetrics,
+    machine: Machine,
 }
 
 /// What making an outgoing body needs besides; worth keeping for the next one.
@@ -50,7 +50,11 @@ pub(crate) struct Workspace {
 
 impl SourceState {
     /// Opens both journals. Blocks on files.
-    pub(crate) fn open(config: &Config, source: &SourceConfig) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        config: &Config,
+        source: &SourceConfig,
+        machine: &Machine,
+    ) -> Result<Self, StartError> {
         let splicer = LabelSplicer::new(&config.label, &source.value).map_err(StartError::Label)?;
         let token = match &source.token_file {
             None => None,
@@ -66,12 +70,12 @@ impl SourceState {
             }),
             on_failure: failure_hook(&source.name, JOURNAL_KIND),
         };
-        let journal = open_journal(config, &source.name, JOURNAL_KIND, hooks)?;
+        let journal = open_journal(config, machine, &source.name, JOURNAL_KIND, hooks)?;
         let hooks = JournalHooks {
             on_failure: failure_hook(&source.name, dead_letters::KIND),
             ..JournalHooks::default()
         };
-        let dead_letters = open_journal(config, &source.name, dead_letters::KIND, hooks)?;
+        let dead_letters = open_journal(config, machine, &source.name, dead_letters::KIND, hooks)?;
         let metrics = SourceMetrics::default();
         let cursor = journal
             .cursor(CURSOR)
@@ -89,6 +93,7 @@ impl SourceState {
             dead_letters: Arc::new(dead_letters),
             committed,
             metrics,
+            machine: machine.clone(),
         })
     }
 
@@ -99,6 +104,10 @@ impl SourceState {
         self.splicer.splice(message, &self.limits, labelled).map_err(|error| error.to_string())?;
         compressor.compress(labelled, &mut body).map_err(|error| error.to_string())?;
         Ok(body.into())
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.machine.clock.now_ms()
     }
 
     pub(crate) fn sizes(&self) -> JournalSizes {
@@ -124,17 +133,15 @@ fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Se
     )
 }
 
-/// Opens a journal of a source, in a folder that is made if need be. Blocks on files.
+/// Opens a journal of a source, which is made if need be. Blocks on files.
 pub(crate) fn open_journal(
     config: &Config,
+    machine: &Machine,
     name: &str,
     kind: &str,
     hooks: JournalHooks,
 ) -> Result<Journal, StartError> {
-    let parent = config.data.join(kind);
-    create_durably(&parent).map_err(|error| StartError::Folder { path: parent.clone(), source: error })?;
-    let storage = DiskStorage::open(parent.join(name))
-        .map_err(|error| StartError::Storage { name: name.to_owned(), source: error })?;
+    let storage = machine.disks.open(kind, name)?;
     let (journal, recovery) = Journal::open(storage, config.journal_config(kind, name), hooks)
         .map_err(|error| StartError::Journal { name: name.to_owned(), source: error })?;
     tell(name, kind, &recovery);
@@ -153,20 +160,6 @@ fn tell(source: &str, kind: &str, recovery: &Recovery) {
     }
 }
 
-/// Creates a folder and those above it, each durable before the next.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_durably(parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    File::open(parent)?.sync_all()
-}
-
 /// Appends a record and waits until it is durable.
 pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), AppendError> {
     let (sender, receiver) = oneshot::channel();
@@ -174,11 +167,6 @@ pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), App
         let _ = sender.send(result);
     });
     receiver.await.unwrap_or(Err(AppendError::Closed)).map(|_| ())
-}
-
-pub(crate) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 pub(crate) const JOURNAL_KIND: &str = "journal";

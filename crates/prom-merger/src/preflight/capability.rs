@@ -15,7 +15,7 @@ use super::{
     DestinationToCheck, Finding,
     report::{Span, one_line},
 };
-use crate::source::now_ms;
+use crate::machine::now_ms;
 
 /// What a destination takes.
 #[derive(Debug, Clone, PartialEq, Serialize)]

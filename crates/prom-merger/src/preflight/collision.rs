@@ -8,7 +8,7 @@ use std::{
 use foldhash::quality::FixedState;
 
 use super::{Finding, SourceReport, SourceToCheck, report::Span, source_api::RECENT_S};
-use crate::source::now_ms;
+use crate::machine::now_ms;
 
 pub(super) async fn judge(
     label: &str,

@@ -9,7 +9,7 @@ use thiserror::Error;
 use yaml_source::{Node, Source, parse};
 
 use super::SourceToCheck;
-use crate::source::now_ms;
+use crate::machine::now_ms;
 
 /// The HTTP API of a Prometheus.
 #[derive(Debug, Clone)]
