@@ -1,8 +1,11 @@
 //! The merger in this process, over loopback.
 
+mod coalescing;
 mod commands;
 mod dead_letters;
+mod fan_out;
 mod poison;
+mod protocols;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
