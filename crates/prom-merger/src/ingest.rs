@@ -63,7 +63,8 @@ enum IngestError {
 impl SourceSink {
     /// Makes the request durable; the text tells what was refused.
     async fn take(&self, body: WriteBody) -> Result<Option<String>, IngestError> {
-        let (limits, horizon) = (self.source.limits, Horizon::now(self.source.future_limit));
+        let (limits, horizon) =
+            (self.source.limits, Horizon::at(self.source.now_ms(), self.source.future_limit));
         let Judged { valid, refused } = if body.decoded.len() > INLINE_BYTES {
             spawn_blocking(move || judge(body.compressed, &body.decoded, &body.summary, &limits, horizon))
                 .await??
@@ -174,8 +175,8 @@ pub(crate) struct Horizon {
 }
 
 impl Horizon {
-    pub(crate) fn now(limit: Duration) -> Self {
-        Self { now_ms: source::now_ms(), limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX) }
+    pub(crate) fn at(now_ms: i64, limit: Duration) -> Self {
+        Self { now_ms, limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX) }
     }
 
     fn is_beyond(self, timestamp_ms: i64) -> bool {

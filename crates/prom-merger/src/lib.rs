@@ -41,9 +41,12 @@ pub mod config;
 pub mod dead_letters;
 pub mod deliver;
 pub mod ingest;
+pub mod machine;
 mod merger;
 pub mod metrics;
+pub mod preflight;
 mod source;
+pub mod stored_journal;
 mod token;
 mod web;
 

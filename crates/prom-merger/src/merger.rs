@@ -14,8 +14,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
 use crate::{
-    config::Config,
+    config::{Config, DestinationConfig, SourceConfig},
     deliver::{Destination, DestinationError, Lanes},
+    machine::Machine,
+    preflight::{DestinationToCheck, SourceToCheck},
     source::SourceState,
     web::Web,
 };
@@ -137,17 +139,23 @@ impl Merger {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config) -> Result<Running, StartError> {
+        let machine = Machine::real(&config);
+        Self::start_on(machine, config).await
+    }
+
+    /// The same with disks and a clock of the caller's; the data folder of the configuration is not used then.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start_on(machine: Machine, config: Config) -> Result<Running, StartError> {
         let listen_error = |source| StartError::Listen { address: config.listen, source };
         // First, as it costs nothing: what connects meanwhile waits.
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let destinations = config.destinations.iter().map(|destination| {
-            let failed = |source| StartError::Destination { name: destination.name.clone(), source };
-            Destination::open(destination).map(Arc::new).map_err(failed)
-        });
+        let destinations = config.destinations.iter().map(|config| open_destination(config).map(Arc::new));
         let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);
-        let sources = open_sources(&config).await?;
+        let sources = open_sources(&config, &machine).await?;
 
         let stop_serving = CancellationToken::new();
         let lanes = Lanes::new();
@@ -174,12 +182,40 @@ impl Merger {
     }
 }
 
+impl Merger {
+    /// Makes of a configuration what [`preflight`](crate::preflight::preflight) looks at. Blocks on files of secrets.
+    ///
+    /// # Errors
+    /// A client cannot be made.
+    pub fn to_check(config: &Config) -> Result<(Vec<DestinationToCheck>, Vec<SourceToCheck>), StartError> {
+        let max_body_bytes = usize::try_from(config.limits.decoded).unwrap_or(usize::MAX);
+        let destinations = config.destinations.iter().map(|destination| {
+            let (writer, reader) = open_destination(destination)?.clients();
+            let (name, url) = (destination.name.clone(), destination.url.clone());
+            Ok(DestinationToCheck { name, url, writer, reader, max_body_bytes })
+        });
+        let source = |source: &SourceConfig| SourceToCheck {
+            name: source.name.clone(),
+            future_limit_ms: i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX),
+            api: None,
+        };
+        Ok((destinations.collect::<Result<_, _>>()?, config.sources.iter().map(source).collect()))
+    }
+}
+
+fn open_destination(config: &DestinationConfig) -> Result<Destination, StartError> {
+    let failed = |source| StartError::Destination { name: config.name.clone(), source };
+    Destination::open(config).map_err(failed)
+}
+
 /// Opens all at once, as each reads its whole journal.
-async fn open_sources(config: &Arc<Config>) -> Result<Vec<Arc<SourceState>>, StartError> {
+async fn open_sources(config: &Arc<Config>, machine: &Machine) -> Result<Vec<Arc<SourceState>>, StartError> {
     let opening: Vec<_> = (0..config.sources.len())
         .map(|index| {
-            let config = Arc::clone(config);
-            spawn_blocking(move || config.sources.get(index).map(|source| SourceState::open(&config, source)))
+            let (config, machine) = (Arc::clone(config), machine.clone());
+            spawn_blocking(move || {
+                config.sources.get(index).map(|source| SourceState::open(&config, source, &machine))
+            })
         })
         .collect();
     let mut sources = Vec::new();

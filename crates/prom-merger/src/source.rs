@@ -2,15 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
     io,
-    path::Path,
     sync::{Arc, PoisonError, RwLock, atomic::Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use prom_remote::{LabelSplicer, Limits, RelabelRule};
-use sample_journal::{AppendError, DiskStorage, Journal, JournalHooks, Recovery};
+use sample_journal::{AppendError, Journal, JournalHooks, Recovery};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -18,6 +16,7 @@ use crate::{
     StartError,
     config::{Config, SourceConfig},
     dead_letters,
+    machine::Machine,
     metrics::{JournalSizes, LaneMetrics, LaneState, SourceMetrics},
     token::Token,
 };
@@ -43,11 +42,16 @@ pub(crate) struct SourceState {
     pub(crate) metrics: SourceMetrics,
     /// By destination.
     lanes: RwLock<BTreeMap<String, Arc<LaneMetrics>>>,
+    machine: Machine,
 }
 
 impl SourceState {
     /// Opens both journals. Blocks on files.
-    pub(crate) fn open(config: &Config, source: &SourceConfig) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        config: &Config,
+        source: &SourceConfig,
+        machine: &Machine,
+    ) -> Result<Self, StartError> {
         let splicer = LabelSplicer::new(&config.label, &source.value).map_err(StartError::Label)?;
         let token = match &source.token_file {
             None => None,
@@ -63,12 +67,12 @@ impl SourceState {
             }),
             on_failure: failure_hook(&source.name, JOURNAL_KIND),
         };
-        let journal = open_journal(config, &source.name, JOURNAL_KIND, hooks)?;
+        let journal = open_journal(config, machine, &source.name, JOURNAL_KIND, hooks)?;
         let hooks = JournalHooks {
             on_failure: failure_hook(&source.name, dead_letters::KIND),
             ..JournalHooks::default()
         };
-        let dead_letters = open_journal(config, &source.name, dead_letters::KIND, hooks)?;
+        let dead_letters = open_journal(config, machine, &source.name, dead_letters::KIND, hooks)?;
         forget_cursors(config, &source.name, &journal)?;
         Ok(Self {
             name: source.name.clone(),
@@ -84,6 +88,7 @@ impl SourceState {
             committed,
             metrics: SourceMetrics::default(),
             lanes: RwLock::default(),
+            machine: machine.clone(),
         })
     }
 
@@ -102,6 +107,10 @@ impl SourceState {
             Arc::new(metrics)
         });
         Ok(Arc::clone(metrics))
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.machine.clock.now_ms()
     }
 
     pub(crate) fn sizes(&self) -> JournalSizes {
@@ -162,17 +171,15 @@ fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Se
     )
 }
 
-/// Opens a journal of a source, in a folder that is made if need be. Blocks on files.
+/// Opens a journal of a source, which is made if need be. Blocks on files.
 pub(crate) fn open_journal(
     config: &Config,
+    machine: &Machine,
     name: &str,
     kind: &str,
     hooks: JournalHooks,
 ) -> Result<Journal, StartError> {
-    let parent = config.data.join(kind);
-    create_durably(&parent).map_err(|error| StartError::Folder { path: parent.clone(), source: error })?;
-    let storage = DiskStorage::open(parent.join(name))
-        .map_err(|error| StartError::Storage { name: name.to_owned(), source: error })?;
+    let storage = machine.disks.open(kind, name)?;
     let (journal, recovery) = Journal::open(storage, config.journal_config(kind, name), hooks)
         .map_err(|error| StartError::Journal { name: name.to_owned(), source: error })?;
     tell(name, kind, &recovery);
@@ -191,20 +198,6 @@ fn tell(source: &str, kind: &str, recovery: &Recovery) {
     }
 }
 
-/// Creates a folder and those above it, each durable before the next.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_durably(parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    File::open(parent)?.sync_all()
-}
-
 /// Appends a record and waits until it is durable.
 pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), AppendError> {
     let (sender, receiver) = oneshot::channel();
@@ -212,11 +205,6 @@ pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), App
         let _ = sender.send(result);
     });
     receiver.await.unwrap_or(Err(AppendError::Closed)).map(|_| ())
-}
-
-pub(crate) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 pub(crate) const JOURNAL_KIND: &str = "journal";

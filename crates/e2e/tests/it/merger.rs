@@ -2,4 +2,5 @@
 
 mod durability;
 mod poison;
+mod preflight;
 mod program;

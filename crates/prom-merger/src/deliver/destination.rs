@@ -132,6 +132,11 @@ impl Destination {
         &self.config.name
     }
 
+    /// To write, and to read where it can be asked.
+    pub(crate) fn clients(&self) -> (WriteClient, Option<ReadClient>) {
+        (self.writer.clone(), self.reader.clone())
+    }
+
     /// The form in which the next request of a version goes out.
     pub(super) fn form_for(&self, version: Version) -> WriteForm {
         match version {

@@ -34,7 +34,7 @@ use crate::{
     dead_letters::{self, Header, Stage},
     ingest::sample_count,
     metrics::{LaneMetrics, NotTaken},
-    source::{self, FORMAT_V1, SourceState},
+    source::{FORMAT_V1, SourceState},
 };
 
 /// Delivers one source to one destination until it is told to stop.
@@ -348,7 +348,7 @@ impl Lane {
 
     fn header(&self, reason: String, status: Option<u16>, summary: Option<&Summary>) -> Header {
         Header {
-            time_ms: source::now_ms(),
+            time_ms: self.source.now_ms(),
             stage: Stage::Delivery,
             reason,
             status,

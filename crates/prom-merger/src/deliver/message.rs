@@ -124,6 +124,12 @@ pub(super) fn decode_into(payload: &[u8], limits: &Limits, decoded: &mut Vec<u8>
     Ok(version)
 }
 
+/// Decodes a journal record and tells what stands in it.
+pub(crate) fn summary(payload: &[u8], limits: &Limits, decoded: &mut Vec<u8>) -> Result<Summary, String> {
+    let version = decode_into(payload, limits, decoded)?;
+    version.summary(decoded, limits).map_err(|error| error.to_string())
+}
+
 impl AnySeries<'_, '_> {
     pub(super) fn index(&self) -> usize {
         match self {

@@ -12,10 +12,7 @@ use super::{
     message::Version,
     outgoing::Outgoing,
 };
-use crate::{
-    metrics::LaneMetrics,
-    source::{self, SourceState},
-};
+use crate::{metrics::LaneMetrics, source::SourceState};
 
 /// Writes `prom_merger_probe` with the source's label: one sample with the value 1 and the present time.
 #[derive(Debug, Default)]
@@ -41,7 +38,7 @@ impl Probe {
         source: &SourceState,
         metrics: &LaneMetrics,
     ) -> ProbeOutcome {
-        let now = source::now_ms();
+        let now = source.now_ms();
         let previous = self.latest_ms.fetch_max(now, Ordering::Relaxed);
         let timestamp_ms =
             if previous < now { now } else { self.latest_ms.fetch_add(1, Ordering::Relaxed) + 1 };

@@ -4,6 +4,7 @@ mod coalescing;
 mod commands;
 mod dead_letters;
 mod fan_out;
+mod journal_commands;
 mod poison;
 mod protocols;
 mod support;
