@@ -1,6 +1,9 @@
 //! `prom-merger` before a real Prometheus.
 
 mod durability;
+mod fan_out;
+mod outage;
 mod poison;
 mod preflight;
 mod program;
+mod protocol_2;
