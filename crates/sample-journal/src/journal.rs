@@ -49,8 +49,8 @@ pub enum AppendError {
     /// `max_pending_bytes` are queued already; try again after a commit.
     #[error("too many bytes are waiting to be written")]
     Overloaded,
-    /// `max_bytes` are on disk already; try again after [`Journal::release`].
-    #[error("the journal's disk budget is used up")]
+    /// `max_bytes` are on disk already, or the medium was full a moment ago; try again after [`Journal::release`].
+    #[error("the journal's disk budget is used up, or the disk is full")]
     Full,
     /// The journal is closed.
     #[error("the journal is closed")]
@@ -263,6 +263,11 @@ impl Journal {
             if let Err(source) = self.shared.storage.sync_directory() {
                 return Err(ReleaseError::Storage { file, source });
             }
+        }
+        if released.segments > 0 {
+            self.shared.state().releases += 1;
+            // What cannot be kept now is tried again at the next release.
+            let _ = self.shared.storage.restore_reserve();
         }
         Ok(released)
     }
