@@ -1,6 +1,7 @@
 //! `prom-merger` before a real Prometheus.
 
 mod durability;
+mod faults;
 mod poison;
 mod preflight;
 mod program;
