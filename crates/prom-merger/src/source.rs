@@ -116,11 +116,13 @@ impl SourceState {
         let delivered = self.metrics.delivered_position.load(Ordering::Relaxed);
         JournalSizes {
             disk_bytes: statistics.bytes_on_disk,
+            max_bytes: statistics.max_bytes,
             queued_bytes: statistics.pending_bytes,
             undelivered_records: statistics.durable_end.as_u64().saturating_sub(delivered),
             failed_commits: statistics.failed_commits,
             commits: statistics.commits,
             dead_letter_bytes: dead_letters.bytes_on_disk,
+            dead_letter_max_bytes: dead_letters.max_bytes,
             dead_letter_records: dead_letters.records,
         }
     }

@@ -101,6 +101,8 @@ pub struct Released {
 pub struct Statistics {
     /// Sizes of all segment files in bytes, unreadable ones included; at most `max_bytes` unless recovery found more.
     pub bytes_on_disk: u64,
+    /// The configured limit of that.
+    pub max_bytes: u64,
     /// Segment files in use.
     pub segments: u64,
     /// Segment files of which nothing could be read; they stay on disk until they are removed by hand.
@@ -284,6 +286,7 @@ impl Journal {
         let oldest = state.oldest();
         Statistics {
             bytes_on_disk: state.disk_bytes,
+            max_bytes: self.shared.config.max_bytes,
             segments: state.segments.len() as u64,
             unreadable_segments: state.unreadable_segments,
             records: state.durable_end.saturating_sub(oldest),

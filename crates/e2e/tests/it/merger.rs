@@ -2,6 +2,8 @@
 
 mod durability;
 mod faults;
+mod packaging;
 mod poison;
 mod preflight;
 mod program;
+mod rules;

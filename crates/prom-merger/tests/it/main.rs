@@ -3,6 +3,7 @@
 mod commands;
 mod dead_letters;
 mod journal_commands;
+mod operation;
 mod poison;
 mod support;
 
