@@ -58,6 +58,11 @@ impl Web {
             .with_state(Arc::new(self))
     }
 
+    fn now_ms(&self) -> i64 {
+        // All go by the clock of the one machine.
+        self.sources.values().next().map_or(0, |entry| entry.state.now_ms())
+    }
+
     fn unknown(&self, source: &str) -> Response {
         let known: Vec<_> = self.sources.keys().map(String::as_str).collect();
         let shown: String = source.chars().take(64).collect();
@@ -90,7 +95,8 @@ async fn show_metrics(State(web): State<Arc<Web>>) -> Response {
         .values()
         .map(|entry| (entry.state.name.as_str(), &entry.state.metrics, entry.state.sizes()))
         .collect();
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::page(&sources)).into_response()
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::page(&sources, web.now_ms()))
+        .into_response()
 }
 
 #[derive(Deserialize)]

@@ -2,8 +2,11 @@
 
 mod durability;
 mod fan_out;
+mod faults;
 mod outage;
+mod packaging;
 mod poison;
 mod preflight;
 mod program;
 mod protocol_2;
+mod rules;
