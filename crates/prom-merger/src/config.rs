@@ -2,6 +2,7 @@
 
 mod destination;
 mod journal;
+mod replicas;
 mod source;
 
 use std::{
@@ -18,6 +19,7 @@ use yaml_source::{Diagnostic, Diagnostics, MappingReader, Source, parse, value};
 pub use self::{
     destination::{DestinationConfig, RetryConfig},
     journal::{IngestLimits, JournalLimits},
+    replicas::ReplicasConfig,
     source::SourceConfig,
 };
 use self::{
