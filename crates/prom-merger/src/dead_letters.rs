@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use sample_journal::{AppendError, Journal, Position, ReadError};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::stored::body;
 pub use self::stored::{ChangeLettersError, OpenLettersError, Replayed, StoredDeadLetters};
 use crate::config::Config;
 
@@ -82,7 +83,7 @@ pub(crate) fn read(journal: &Journal, from: Position, limit: usize) -> Result<Ve
 }
 
 impl DeadLetter {
-    fn parse(position: Position, payload: &[u8]) -> Self {
+    pub(crate) fn parse(position: Position, payload: &[u8]) -> Self {
         let end = payload.iter().position(|byte| *byte == b'\n').unwrap_or(payload.len());
         let (header, body) = payload.split_at(end);
         let header = serde_json::from_slice(header).map_err(|error| format!("no header: {error}"));

@@ -20,6 +20,7 @@ use prom_remote_http::WriteError;
 
 use crate::metrics::FailureClass;
 
+pub(crate) use bench::summary;
 pub(crate) use lane::Lane;
 
 /// What a failed attempt means.

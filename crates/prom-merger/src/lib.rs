@@ -41,11 +41,13 @@ pub mod config;
 pub mod dead_letters;
 pub mod deliver;
 pub mod ingest;
+pub mod machine;
 mod merger;
 pub mod metrics;
-#[expect(dead_code, reason = "the replicas are not wired in yet")]
+pub mod preflight;
 mod replicas;
 mod source;
+pub mod stored_journal;
 mod token;
 mod web;
 

@@ -1,6 +1,8 @@
 //! `prom-merger`: merges the remote-write streams of several Prometheus servers into one database.
 
 mod dead_letter_commands;
+mod journal_commands;
+mod preflight_command;
 
 use std::{
     error::Error,
@@ -49,6 +51,8 @@ enum Command {
     /// About configuration files
     #[command(subcommand)]
     Config(ConfigAction),
+    /// See what the destinations really take, by writing probes to them, and where the sources would collide
+    Preflight(preflight_command::Preflight),
     /// The dead letters of a merger that does not run (a running one has /api/v1/dead-letters/SOURCE); without an action:
     /// list
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -58,6 +62,9 @@ enum Command {
         #[command(subcommand)]
         action: Option<Action>,
     },
+    /// The journals of a merger that does not run
+    #[command(subcommand)]
+    Journal(journal_commands::Action),
 }
 
 #[derive(Subcommand)]
@@ -76,12 +83,16 @@ fn main() -> ExitCode {
         Some(Command::Check(common) | Command::Config(ConfigAction::Check(common))) => {
             return run(&common, |_| Ok(()));
         }
+        Some(Command::Preflight(preflight)) => {
+            return run(&preflight.common, |config| preflight.run(&config));
+        }
         Some(Command::DeadLetters { action: Some(action), .. }) => {
             return run(action.common(), |config| action.run(&config));
         }
         Some(Command::DeadLetters { common: Some(common), .. }) => {
             return run(&common, |config| dead_letter_commands::list(&config, &config.sources));
         }
+        Some(Command::Journal(action)) => return run(action.common(), |config| action.run(&config)),
         Some(Command::DeadLetters { .. }) => return talk(NO_CONFIG, USAGE),
     }
     match common {

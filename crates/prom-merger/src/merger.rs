@@ -14,7 +14,14 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
-use crate::{config::Config, deliver::Lane, source::SourceState, web::Web};
+use crate::{
+    config::{Config, SourceConfig},
+    deliver::Lane,
+    machine::Machine,
+    preflight::{DestinationToCheck, SourceToCheck},
+    source::{CURSOR, SourceState},
+    web::Web,
+};
 
 /// The merger before it runs.
 #[derive(Debug)]
@@ -25,6 +32,7 @@ pub struct Merger;
 pub struct Running {
     address: SocketAddr,
     server: JoinHandle<io::Result<()>>,
+    /// And what keeps the replicas.
     lanes: Vec<JoinHandle<()>>,
     sources: Vec<Arc<SourceState>>,
     stop_serving: CancellationToken,
@@ -95,6 +103,14 @@ pub enum StartError {
         /// Why.
         source: CursorError,
     },
+    /// What is known of the replicas of a source cannot be read.
+    #[error("cannot begin with the replicas of source {name}")]
+    Replicas {
+        /// The source.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Opening panicked, or the runtime is shutting down.
     #[error("opening the journals broke off")]
     Broken(#[source] tokio::task::JoinError),
@@ -120,20 +136,31 @@ impl Merger {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config) -> Result<Running, StartError> {
+        let machine = Machine::real(&config);
+        Self::start_on(machine, config).await
+    }
+
+    /// The same with disks and a clock of the caller's; the data folder of the configuration is not used then.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start_on(machine: Machine, config: Config) -> Result<Running, StartError> {
         let listen_error = |source| StartError::Listen { address: config.listen, source };
         // First, as it costs nothing: what connects meanwhile waits.
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let clients = config.sources.iter().map(|_| clients(&config)).collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);
-        let sources = open_sources(&config).await?;
+        let sources = open_sources(&config, &machine).await?;
 
         let (stop_serving, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
         let lanes = sources.iter().zip(clients).map(|(source, (client, reader))| {
             let lane = Lane::new(Arc::clone(source), client, reader, &config, stop_lanes.clone());
             tokio::spawn(lane.run())
         });
-        let lanes = lanes.collect();
+        let groups = sources.iter().filter_map(|source| source.replicas.clone());
+        let groups = groups.map(|group| tokio::spawn(group.keep_up(stop_lanes.clone())));
+        let lanes = lanes.chain(groups).collect();
         let router = Web::new(&config, &sources, stop_serving.clone()).router();
         let serve =
             axum::serve(listener, router).with_graceful_shutdown(stop_serving.clone().cancelled_owned());
@@ -148,6 +175,29 @@ impl Merger {
             stop_serving,
             stop_lanes,
         })
+    }
+}
+
+impl Merger {
+    /// Makes of a configuration what [`preflight`](crate::preflight::preflight) looks at.
+    ///
+    /// # Errors
+    /// A client cannot be made.
+    pub fn to_check(config: &Config) -> Result<(Vec<DestinationToCheck>, Vec<SourceToCheck>), StartError> {
+        let (writer, reader) = clients(config)?;
+        let destination = DestinationToCheck {
+            name: CURSOR.to_owned(),
+            url: config.destination.url.clone(),
+            writer,
+            reader,
+            max_body_bytes: usize::try_from(config.limits.decoded).unwrap_or(usize::MAX),
+        };
+        let source = |source: &SourceConfig| SourceToCheck {
+            name: source.name.clone(),
+            future_limit_ms: i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX),
+            api: None,
+        };
+        Ok((vec![destination], config.sources.iter().map(source).collect()))
     }
 }
 
@@ -171,11 +221,13 @@ fn client_config(url: &str, config: &Config) -> Result<ClientConfig, StartError>
 }
 
 /// Opens all at once, as each reads its whole journal.
-async fn open_sources(config: &Arc<Config>) -> Result<Vec<Arc<SourceState>>, StartError> {
+async fn open_sources(config: &Arc<Config>, machine: &Machine) -> Result<Vec<Arc<SourceState>>, StartError> {
     let opening: Vec<_> = (0..config.sources.len())
         .map(|index| {
-            let config = Arc::clone(config);
-            spawn_blocking(move || config.sources.get(index).map(|source| SourceState::open(&config, source)))
+            let (config, machine) = (Arc::clone(config), machine.clone());
+            spawn_blocking(move || {
+                config.sources.get(index).map(|source| SourceState::open(&config, source, &machine))
+            })
         })
         .collect();
     let mut sources = Vec::new();
@@ -224,6 +276,9 @@ impl Running {
         let sources = std::mem::take(&mut self.sources);
         let closing = spawn_blocking(move || {
             for source in sources {
+                if let Some(replicas) = &source.replicas {
+                    replicas.close();
+                }
                 for journal in [&source.journal, &source.dead_letters] {
                     if let Err(error) = journal.close() {
                         error!(source = source.name, %error, "journal did not close cleanly");

@@ -16,6 +16,7 @@ mod election;
 mod filter;
 mod group;
 mod identity;
+mod journals;
 mod ledger;
 mod memory;
 mod merge;
@@ -25,4 +26,9 @@ mod record;
 mod simulation;
 mod spare;
 
-pub(crate) use self::identity::is_replica_name;
+pub(crate) use self::{
+    group::{Incoming, ReplicaError, ReplicaGroup},
+    identity::is_replica_name,
+    journals::{MachineClock, MachineJournals},
+    metrics::page,
+};

@@ -1,16 +1,14 @@
 //! One source: what its ingest and its lane share.
 
 use std::{
-    fs::{self, File},
     io,
-    path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use prom_remote::{Compressor, LabelSplicer, Limits};
-use sample_journal::{AppendError, DiskStorage, Journal, JournalHooks, Recovery};
+use prom_remote::{Compressor, LabelEdit, LabelSplicer, Limits};
+use sample_journal::{AppendError, Journal, JournalConfig, JournalHooks, Recovery};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -18,7 +16,9 @@ use crate::{
     StartError,
     config::{Config, SourceConfig},
     dead_letters,
+    machine::Machine,
     metrics::{JournalSizes, SourceMetrics},
+    replicas::{MachineClock, MachineJournals, ReplicaGroup},
     token::Token,
 };
 
@@ -35,10 +35,13 @@ pub(crate) struct SourceState {
     pub(crate) future_limit: Duration,
     pub(crate) limits: Limits,
     pub(crate) journal: Arc<Journal>,
+    /// Where several senders have the same series.
+    pub(crate) replicas: Option<Arc<ReplicaGroup>>,
     pub(crate) dead_letters: Arc<Journal>,
     /// Changes after each commit of the journal.
     pub(crate) committed: watch::Receiver<u64>,
     pub(crate) metrics: SourceMetrics,
+    machine: Machine,
 }
 
 /// What making an outgoing body needs besides; worth keeping for the next one.
@@ -50,8 +53,12 @@ pub(crate) struct Workspace {
 
 impl SourceState {
     /// Opens both journals. Blocks on files.
-    pub(crate) fn open(config: &Config, source: &SourceConfig) -> Result<Self, StartError> {
-        let splicer = LabelSplicer::new(&config.label, &source.value).map_err(StartError::Label)?;
+    pub(crate) fn open(
+        config: &Config,
+        source: &SourceConfig,
+        machine: &Machine,
+    ) -> Result<Self, StartError> {
+        let splicer = splicer(config, source)?;
         let token = match &source.token_file {
             None => None,
             Some(path) => {
@@ -66,13 +73,15 @@ impl SourceState {
             }),
             on_failure: failure_hook(&source.name, JOURNAL_KIND),
         };
-        let journal = open_journal(config, &source.name, JOURNAL_KIND, hooks)?;
+        let journal = open_journal(config, machine, &source.name, JOURNAL_KIND, hooks)?;
         let hooks = JournalHooks {
             on_failure: failure_hook(&source.name, dead_letters::KIND),
             ..JournalHooks::default()
         };
-        let dead_letters = open_journal(config, &source.name, dead_letters::KIND, hooks)?;
+        let dead_letters = open_journal(config, machine, &source.name, dead_letters::KIND, hooks)?;
         let metrics = SourceMetrics::default();
+        let journal = Arc::new(journal);
+        let replicas = open_replicas(config, source, machine, &journal)?;
         let cursor = journal
             .cursor(CURSOR)
             .map_err(|error| StartError::Cursor { name: source.name.clone(), source: error })?;
@@ -85,10 +94,12 @@ impl SourceState {
             splicer,
             future_limit: source.future_limit,
             limits: config.remote_limits(),
-            journal: Arc::new(journal),
+            journal,
+            replicas,
             dead_letters: Arc::new(dead_letters),
             committed,
             metrics,
+            machine: machine.clone(),
         })
     }
 
@@ -99,6 +110,10 @@ impl SourceState {
         self.splicer.splice(message, &self.limits, labelled).map_err(|error| error.to_string())?;
         compressor.compress(labelled, &mut body).map_err(|error| error.to_string())?;
         Ok(body.into())
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.machine.clock.now_ms()
     }
 
     pub(crate) fn sizes(&self) -> JournalSizes {
@@ -117,25 +132,69 @@ impl SourceState {
     }
 }
 
-fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
+/// The label of the source, without that of its replicas.
+fn splicer(config: &Config, source: &SourceConfig) -> Result<LabelSplicer, StartError> {
+    let replica = source.replicas.as_ref().and_then(|replicas| replicas.label.as_ref());
+    let edits =
+        replica.map(LabelEdit::drop).into_iter().chain([LabelEdit::add(&config.label, &source.value)]);
+    LabelSplicer::with_edits(edits).map_err(StartError::Label)
+}
+
+fn open_replicas(
+    config: &Config,
+    source: &SourceConfig,
+    machine: &Machine,
+    journal: &Arc<Journal>,
+) -> Result<Option<Arc<ReplicaGroup>>, StartError> {
+    let Some(replicas) = &source.replicas else {
+        // Nothing is held for replicas that there were.
+        return match journal.remove_cursor(REPLICAS_CURSOR) {
+            Ok(()) => Ok(None),
+            Err(error) => Err(StartError::Cursor { name: source.name.clone(), source: error }),
+        };
+    };
+    let group = ReplicaGroup::open(
+        &source.name,
+        replicas,
+        config.remote_limits(),
+        (Arc::clone(journal), config.journal.max_bytes),
+        Box::new(MachineJournals::new(config, machine, &source.name, replicas)),
+        Box::new(MachineClock::new(machine)),
+    );
+    match group {
+        Ok(group) => Ok(Some(Arc::new(group))),
+        Err(error) => Err(StartError::Replicas { name: source.name.clone(), source: Box::new(error) }),
+    }
+}
+
+pub(crate) fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
     let source = source.to_owned();
     Box::new(
         move |error| error!(source, kind, %error, "journal commit failed, nothing of it is acknowledged"),
     )
 }
 
-/// Opens a journal of a source, in a folder that is made if need be. Blocks on files.
+/// Opens a journal of a source, which is made if need be. Blocks on files.
 pub(crate) fn open_journal(
     config: &Config,
+    machine: &Machine,
     name: &str,
     kind: &str,
     hooks: JournalHooks,
 ) -> Result<Journal, StartError> {
-    let parent = config.data.join(kind);
-    create_durably(&parent).map_err(|error| StartError::Folder { path: parent.clone(), source: error })?;
-    let storage = DiskStorage::open(parent.join(name))
-        .map_err(|error| StartError::Storage { name: name.to_owned(), source: error })?;
-    let (journal, recovery) = Journal::open(storage, config.journal_config(kind, name), hooks)
+    open_journal_with(machine, name, kind, config.journal_config(kind, name), hooks)
+}
+
+/// The same with limits of its own.
+pub(crate) fn open_journal_with(
+    machine: &Machine,
+    name: &str,
+    kind: &str,
+    config: JournalConfig,
+    hooks: JournalHooks,
+) -> Result<Journal, StartError> {
+    let storage = machine.disks.open(kind, name)?;
+    let (journal, recovery) = Journal::open(storage, config, hooks)
         .map_err(|error| StartError::Journal { name: name.to_owned(), source: error })?;
     tell(name, kind, &recovery);
     Ok(journal)
@@ -153,20 +212,6 @@ fn tell(source: &str, kind: &str, recovery: &Recovery) {
     }
 }
 
-/// Creates a folder and those above it, each durable before the next.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_durably(parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    File::open(parent)?.sync_all()
-}
-
 /// Appends a record and waits until it is durable.
 pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), AppendError> {
     let (sender, receiver) = oneshot::channel();
@@ -176,12 +221,9 @@ pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), App
     receiver.await.unwrap_or(Err(AppendError::Closed)).map(|_| ())
 }
 
-pub(crate) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
-}
-
 pub(crate) const JOURNAL_KIND: &str = "journal";
+/// In the journal of a source with replicas: what no checkpoint of theirs knows.
+pub(crate) const REPLICAS_CURSOR: &str = "replicas";
 pub(crate) const CURSOR: &str = "tsdb";
 /// The first byte of a journal record: the rest is a snappy block of a remote-write 1.0 request.
 pub(crate) const FORMAT_V1: u8 = 1;

@@ -207,6 +207,17 @@ impl Cursors {
         Ok(())
     }
 
+    /// Stores a value wherever it is.
+    pub(crate) fn place(
+        &mut self,
+        storage: &dyn Storage,
+        name: &str,
+        position: Position,
+    ) -> Result<(), CursorError> {
+        let generation = self.by_name.get(name).map_or(0, |slot| slot.generation + 1);
+        self.write(storage, name, Slot { generation, position: position.0 })
+    }
+
     pub(crate) fn slowest(&self) -> Option<u64> {
         self.by_name.values().map(|slot| slot.position).min()
     }

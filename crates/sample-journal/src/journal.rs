@@ -3,6 +3,7 @@
 mod config;
 mod recovery;
 mod state;
+mod tail;
 mod writer;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 pub use config::{ConfigError, JournalConfig, JournalHooks, JournalId, Verify};
 pub use recovery::{Damage, DamageKind, OpenError, Recovery, TornTail};
 pub(crate) use state::Shared;
+pub(crate) use tail::{Holes, TailScan};
 
 use crate::{
     cursor::{Cursor, CursorError},

@@ -60,6 +60,33 @@ pub trait Storage: Send + Sync + 'static {
     fn sync_directory(&self) -> io::Result<()>;
 }
 
+/// Any storage behind a pointer.
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        (**self).create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
+        (**self).open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<StoredFile>> {
+        (**self).list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        (**self).sync_directory()
+    }
+}
+
 /// A file open for appending.
 pub trait AppendFile: Send {
     /// Appends all bytes.

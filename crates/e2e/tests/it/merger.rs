@@ -2,4 +2,6 @@
 
 mod durability;
 mod poison;
+mod preflight;
 mod program;
+mod replicas;

@@ -187,13 +187,17 @@ fn merger(spec: &Spec, addresses: Addresses) -> Tree {
     let source = |name: &str| {
         map([("name", name.into()), ("token_file", format!("/etc/prom-merger/{name}.token").into())])
     };
+    let tsdb = format!("http://{}:{}", addresses.tsdb(), spec.tsdb.port);
     map([
         ("listen", format!("{}:{}", addresses.merger(), spec.merger_port).into()),
         ("data", "/var/lib/prom-merger".into()),
         ("sources", Tree::from(vec![source("kafka"), source("kubernetes")])),
         (
             "destination",
-            map([("url", format!("http://{}:{}/api/v1/write", addresses.tsdb(), spec.tsdb.port).into())]),
+            map([
+                ("url", format!("{tsdb}/api/v1/write").into()),
+                ("read_url", format!("{tsdb}/api/v1/read").into()),
+            ]),
         ),
     ])
 }

@@ -62,7 +62,7 @@ impl FromStr for ReplicaLabel {
 struct ReplicaName(String);
 
 #[derive(Debug, thiserror::Error)]
-#[error("1 to 80 bytes")]
+#[error("1 to 180 bytes, of which each that is no letter, digit or - counts three times")]
 struct InvalidReplicaName;
 
 impl FromStr for ReplicaName {

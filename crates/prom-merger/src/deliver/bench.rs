@@ -162,6 +162,12 @@ pub(super) fn decode(payload: &[u8], limits: &Limits, decoded: &mut Vec<u8>) -> 
     decompress(body, limits, decoded).map_err(|error| error.to_string())
 }
 
+/// Decodes a journal record and tells what stands in it.
+pub(crate) fn summary(payload: &[u8], limits: &Limits, decoded: &mut Vec<u8>) -> Result<Summary, String> {
+    decode(payload, limits, decoded)?;
+    WriteRequestView::new(decoded).summary(limits).map_err(|error| error.to_string())
+}
+
 /// How far the lane is before its stored cursor.
 pub(super) struct Progress {
     position: Option<Position>,

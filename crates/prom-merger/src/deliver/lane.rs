@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::{Config, RetryConfig},
     dead_letters::{self, Header, Stage},
-    source::{self, SourceState},
+    source::SourceState,
 };
 
 /// Delivers one source until it is told to stop.
@@ -174,7 +174,7 @@ impl Lane {
 
     fn header(&self, reason: String, status: Option<u16>, summary: Option<&Summary>) -> Header {
         Header {
-            time_ms: source::now_ms(),
+            time_ms: self.source.now_ms(),
             stage: Stage::Delivery,
             reason,
             status,

@@ -6,7 +6,7 @@ use prom_remote::{Sample, WriteRequestBuilder};
 use prom_remote_http::{WriteClient, WriteError};
 
 use super::{Verdict, judge};
-use crate::source::{self, SourceState, Workspace};
+use crate::source::{SourceState, Workspace};
 
 /// Writes `prom_merger_probe` with the source's label: one sample with the value 1 and the present time.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) enum ProbeOutcome {
 
 impl Probe {
     pub(super) async fn send(&self, client: &WriteClient, source: &SourceState) -> ProbeOutcome {
-        let now = source::now_ms();
+        let now = source.now_ms();
         let previous = self.latest_ms.fetch_max(now, Ordering::Relaxed);
         let timestamp_ms =
             if previous < now { now } else { self.latest_ms.fetch_add(1, Ordering::Relaxed) + 1 };

@@ -13,8 +13,6 @@ pub(crate) struct OfReplica {
     /// `None` for series without the label.
     pub(crate) replica: Option<String>,
     pub(crate) part: Part,
-    /// Samples and histograms.
-    pub(crate) samples: u64,
 }
 
 /// Why a request cannot be split by the label of its replicas.
@@ -41,33 +39,32 @@ pub(crate) fn by_label(
         WriteVersion::V1 => {
             for series in WriteRequestView::new(message.bytes).series() {
                 let series = series?;
-                owners.add(series.label(label), series.sample_count() + series.histogram_count())?;
+                owners.add(series.label(label))?;
             }
         }
         WriteVersion::V2 => {
             let view = WriteRequestV2View::new(message.bytes, limits)?;
             for series in view.series() {
                 let series = series?;
-                let samples = series.sample_count() + series.histogram_count();
-                owners.add(series.label(label, view.symbols()), samples)?;
+                owners.add(series.label(label, view.symbols()))?;
             }
         }
     }
     let Owners { names, of_series, .. } = owners;
     let is_mixed = names.len() > 1;
     let mut parts = Vec::with_capacity(names.len());
-    for (number, (name, samples)) in names.into_iter().enumerate() {
+    for (number, name) in names.into_iter().enumerate() {
         let part = if is_mixed {
             part_of(message, limits, |series| of_series.get(series) == Some(&number))?
         } else {
             Part::All
         };
         let replica = name.map(|name| String::from_utf8(name.to_vec())).transpose()?;
-        parts.push(OfReplica { replica, part, samples });
+        parts.push(OfReplica { replica, part });
     }
     if parts.is_empty() {
         // Metadata alone, say.
-        parts.push(OfReplica { replica: None, part: Part::All, samples: 0 });
+        parts.push(OfReplica { replica: None, part: Part::All });
     }
     Ok(parts)
 }
@@ -90,25 +87,23 @@ fn part_of(
 #[derive(Default)]
 struct Owners<'a> {
     maximum: usize,
-    /// With the number of their samples.
-    names: Vec<(Option<&'a [u8]>, u64)>,
+    names: Vec<Option<&'a [u8]>>,
     /// For each series the number of its name.
     of_series: Vec<usize>,
 }
 
 impl<'a> Owners<'a> {
-    fn add(&mut self, name: Option<&'a [u8]>, samples: usize) -> Result<(), ByLabelError> {
-        let known = self.names.iter_mut().enumerate().find(|(_, (known, _))| *known == name);
-        let number = if let Some((number, (_, count))) = known {
-            *count += samples as u64;
-            number
-        } else {
-            let replicas = self.names.iter().filter(|(name, _)| name.is_some()).count();
-            if name.is_some() && replicas >= self.maximum {
-                return Err(ByLabelError::TooMany { maximum: self.maximum });
+    fn add(&mut self, name: Option<&'a [u8]>) -> Result<(), ByLabelError> {
+        let number = match self.names.iter().position(|known| *known == name) {
+            Some(number) => number,
+            None => {
+                let replicas = self.names.iter().flatten().count();
+                if name.is_some() && replicas >= self.maximum {
+                    return Err(ByLabelError::TooMany { maximum: self.maximum });
+                }
+                self.names.push(name);
+                self.names.len() - 1
             }
-            self.names.push((name, samples as u64));
-            self.names.len() - 1
         };
         self.of_series.push(number);
         Ok(())
@@ -123,7 +118,7 @@ mod tests {
 
     /// Name of the metric and of the replica of each series.
     #[track_caller]
-    fn check(series: &[(&str, &str)], maximum: usize, expected: Option<&[(Option<&str>, &[&str], u64)]>) {
+    fn check(series: &[(&str, &str)], maximum: usize, expected: Option<&[(Option<&str>, &[&str])]>) {
         let (mut v1, mut v2) = (WriteRequestBuilder::new(), WriteRequestV2Builder::new());
         for (name, replica) in series {
             let labels = [("__name__", *name), ("job", "x"), ("replica", *replica)];
@@ -140,11 +135,11 @@ mod tests {
                     Part::Some(part) => names(version, part),
                     Part::Nothing => Vec::new(),
                 };
-                parts.iter().map(|of| (of.replica.clone(), names(&of.part), of.samples)).collect::<Vec<_>>()
+                parts.iter().map(|of| (of.replica.clone(), names(&of.part))).collect::<Vec<_>>()
             });
-            let owned = |(replica, names, samples): &(Option<&str>, &[&str], u64)| {
+            let owned = |(replica, names): &(Option<&str>, &[&str])| {
                 let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-                (replica.map(str::to_owned), names, *samples)
+                (replica.map(str::to_owned), names)
             };
             let expected: Option<Vec<_>> = expected.map(|parts| parts.iter().map(owned).collect());
             assert_eq!(found.ok(), expected, "{version:?}");
@@ -167,12 +162,12 @@ mod tests {
 
     #[test]
     fn each_replica_gets_its_series_and_what_has_no_label_stands_apart() {
-        check(&[], 2, Some(&[(None, &[], 0)]));
-        check(&[("up", "a"), ("down", "a")], 2, Some(&[(Some("a"), &["up", "down"], 4)]));
+        check(&[], 2, Some(&[(None, &[])]));
+        check(&[("up", "a"), ("down", "a")], 2, Some(&[(Some("a"), &["up", "down"])]));
         check(
             &[("up", "a"), ("up", "b"), ("other", ""), ("down", "a")],
             2,
-            Some(&[(Some("a"), &["up", "down"], 4), (Some("b"), &["up"], 2), (None, &["other"], 2)]),
+            Some(&[(Some("a"), &["up", "down"]), (Some("b"), &["up"]), (None, &["other"])]),
         );
         check(&[("up", "a"), ("up", "b"), ("up", "c")], 2, None);
     }

@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use prom_remote::{
     CompressionError, Compressor, DecodeError, Limits, Summary, WriteRequestV2View, WriteRequestView,
+    decompress,
 };
 use prom_remote_http::WriteVersion;
 use sample_journal::{AppendError, Journal};
@@ -30,7 +31,7 @@ use super::{
     by_label::{ByLabelError, by_label},
     election::{Role, TooManyReplicas},
     filter::{Message, Part, Selected, select},
-    identity::{MAX_NAME_BYTES, SeriesKeys, is_replica_name},
+    identity::{SeriesKeys, is_replica_name},
     ledger::Ledger,
     memory::Progress,
     merge::Merge,
@@ -42,7 +43,7 @@ use crate::config::ReplicasConfig;
 
 /// The replicas of one source.
 pub(crate) struct ReplicaGroup {
-    source: String,
+    pub(super) source: String,
     config: ReplicasConfig,
     limits: Limits,
     keys: SeriesKeys,
@@ -58,7 +59,7 @@ pub(crate) struct ReplicaGroup {
     /// Shared by what is on its way into the journal of the source; taken whole by takeovers and checkpoints.
     gate: Arc<RwLock<()>>,
     clock: Box<dyn Clock>,
-    pub(crate) metrics: ReplicaMetrics,
+    pub(super) metrics: ReplicaMetrics,
 }
 
 /// What tells the time.
@@ -93,8 +94,10 @@ pub(crate) enum ReplicaError {
     ByLabel(#[from] ByLabelError),
     #[error("replica {name:?} is not one of the configured names: {}", known.join(", "))]
     Unknown { name: String, known: Vec<String> },
-    #[error("the name of a replica has {bytes} bytes, at most {MAX_NAME_BYTES} are allowed")]
-    LongName { bytes: usize },
+    #[error(
+        "the name of a replica has {bytes} bytes, which is none or more than a folder can be named after"
+    )]
+    Name { bytes: usize },
     #[error("journal: {0}")]
     Journal(AppendError),
     #[error("spare data: {0}")]
@@ -109,6 +112,33 @@ pub(crate) enum ReplicaError {
     Compress(#[from] CompressionError),
     #[error("file work broke off: {0}")]
     Broken(#[from] JoinError),
+}
+
+impl Incoming {
+    /// Decodes the body of a request.
+    pub(crate) fn new(
+        version: WriteVersion,
+        compressed: Bytes,
+        limits: &Limits,
+    ) -> Result<Self, ReplicaError> {
+        let mut message = Vec::new();
+        decompress(&compressed, limits, &mut message)?;
+        Ok(Self { version, compressed, message: message.into() })
+    }
+}
+
+impl ReplicaError {
+    /// Whether the same request may be stored later, so that its sender should come again. It is so too where the configuration
+    /// must be changed before: nothing is lost meanwhile.
+    pub(crate) fn is_for_now(&self) -> bool {
+        match self {
+            Self::TooMany(_) | Self::Unknown { .. } | Self::ByLabel(ByLabelError::TooMany { .. }) => true,
+            Self::Journal(cause) | Self::Spare(cause) | Self::Takeover(TakeoverError::Append(cause)) => {
+                matches!(cause, AppendError::Full | AppendError::Overloaded | AppendError::Closed)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl ReplicaGroup {
@@ -251,7 +281,7 @@ impl ReplicaGroup {
     /// The number of a replica and its spare data, which is begun if it is new.
     async fn spare_of(self: &Arc<Self>, replica: &str) -> Result<(usize, Arc<Spare>), ReplicaError> {
         if !is_replica_name(replica) {
-            return Err(ReplicaError::LongName { bytes: replica.len() });
+            return Err(ReplicaError::Name { bytes: replica.len() });
         }
         let known = &self.config.names;
         if !known.is_empty() && !known.iter().any(|name| name == replica) {

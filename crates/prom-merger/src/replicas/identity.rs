@@ -85,12 +85,13 @@ pub(crate) fn replica_of_folder(folder: &str) -> Option<String> {
     (is_replica_name(&name) && folder_name(&name) == folder).then_some(name)
 }
 
-/// A replica has a name of 1 to 80 bytes, so that its folder has one that every file system takes.
+/// Whether a replica may have this name: its folder must have one that every file system takes.
 pub(crate) fn is_replica_name(name: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&name.len())
+    !name.is_empty() && folder_name(name).len() <= MAX_FOLDER_BYTES
 }
 
-pub(crate) const MAX_NAME_BYTES: usize = 80;
+/// With the name of the source, and a dot, below 255.
+const MAX_FOLDER_BYTES: usize = 180;
 const SEED: u64 = 0x7072_6f6d_6d65_7267;
 
 #[cfg(test)]
@@ -98,13 +99,6 @@ mod tests {
     use super::*;
 
     fn key(keys: &SeriesKeys, labels: &[(&str, &str)]) -> SeriesKey {
-        let label = |(name, value): &(&'static str, &'static str)| LabelView {
-            name: name.as_bytes(),
-            value: value.as_bytes(),
-        };
-        let labels: Vec<_> =
-            labels.iter().map(|(name, value)| (String::from(*name), String::from(*value))).collect();
-        let _ = label;
         keys.key(
             labels.iter().map(|(name, value)| LabelView { name: name.as_bytes(), value: value.as_bytes() }),
         )

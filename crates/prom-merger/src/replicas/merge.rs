@@ -29,7 +29,6 @@ pub(crate) struct MergeConfig {
 /// Spare data on its way: what the records before have put behind the last delivered sample, not yet durable.
 #[derive(Debug)]
 pub(crate) struct Takeover {
-    pub(crate) member: usize,
     /// Nothing up to this is needed.
     pub(crate) resume_ms: i64,
     ahead: HashMap<SeriesKey, i64>,
@@ -63,9 +62,9 @@ impl Merge {
     }
 
     /// Begins to deliver the spare data of a successor; `None` if nothing was ever delivered, so that none is needed.
-    pub(crate) fn take_over(&self, member: usize) -> Option<Takeover> {
+    pub(crate) fn take_over(&self) -> Option<Takeover> {
         let resume_ms = self.memory.resume_ms(self.horizon_ms)?;
-        Some(Takeover { member, resume_ms, ahead: HashMap::new() })
+        Some(Takeover { resume_ms, ahead: HashMap::new() })
     }
 
     /// What a successor delivers of each series of its spare data must be later.

@@ -113,17 +113,17 @@ impl Plan {
                     continue;
                 }
                 let mut points = Vec::new();
-                for series in 0..self.series {
+                for (series, was_up) in was_up.iter_mut().enumerate() {
                     let is_up = !self.is_out(replica, series, time_ms);
                     let bits = if is_up {
                         (replica as f64 + time_ms as f64 / 1e3).to_bits()
                     } else {
                         STALE_MARKER_BITS
                     };
-                    if is_up || was_up[series] {
+                    if is_up || *was_up {
                         points.push(Point { series, time_ms: time_ms + self.skew_ms[replica], bits });
                     }
-                    was_up[series] = is_up;
+                    *was_up = is_up;
                 }
                 let sent_ms = time_ms + self.delay_ms[replica];
                 let jammed = self
@@ -242,7 +242,7 @@ impl Run {
             Role::Spare => return self.spare[member].push(bytes),
             Role::Elected => {}
             Role::Successor => {
-                if let Some(mut takeover) = self.merge.take_over(member) {
+                if let Some(mut takeover) = self.merge.take_over() {
                     for record in self.spare[member].clone() {
                         let message = Message { version: self.version, bytes: &record };
                         let ends = |keys: &mut dyn Iterator<Item = _>| self.merge.ends_ms(&takeover, keys);

@@ -198,11 +198,11 @@ impl Spare {
     }
 
     /// Reads the parts that have something later than `resume_ms`, oldest first.
-    pub(crate) fn read(&self, resume_ms: i64) -> SpareReader<'_> {
+    pub(crate) fn read(&self, resume_ms: i64) -> SpareReader {
         let marks = self.marks();
         let needed = marks.parts.iter().find(|part| part.latest_ms > resume_ms);
         let from = needed.map_or_else(|| self.journal.durable_end(), |part| part.first);
-        SpareReader { reader: self.journal.reader(from), payload: Vec::new(), resume_ms, spare: self }
+        SpareReader { reader: self.journal.reader(from), payload: Vec::new(), resume_ms }
     }
 
     /// The number of samples that are kept.
@@ -225,15 +225,13 @@ impl Spare {
 }
 
 /// Reads spare data.
-pub(crate) struct SpareReader<'a> {
+pub(crate) struct SpareReader {
     reader: Reader,
     payload: Vec<u8>,
     resume_ms: i64,
-    #[expect(dead_code, reason = "keeps the journal open")]
-    spare: &'a Spare,
 }
 
-impl SpareReader<'_> {
+impl SpareReader {
     /// Returns the next record that has something later than the bound: its header and its body. What is damaged is passed over.
     pub(crate) fn next(&mut self) -> Result<Option<(SpareHeader, &[u8])>, ReadError> {
         let header = loop {

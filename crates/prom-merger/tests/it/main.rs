@@ -2,6 +2,7 @@
 
 mod commands;
 mod dead_letters;
+mod journal_commands;
 mod poison;
 mod support;
 

@@ -20,10 +20,14 @@ pub(super) struct Merger {
 impl Merger {
     /// `keys` are further keys of the destination.
     pub(super) fn new(folder: &Path, database: &str, keys: &str) -> Self {
+        Self::with_sources(folder, database, keys, "[{name: kafka}, {name: kubernetes}]")
+    }
+
+    pub(super) fn with_sources(folder: &Path, database: &str, keys: &str, sources: &str) -> Self {
         let address = free_address();
         let config = folder.join("merger.yaml");
         let text = format!(
-            "listen: {address}\ndata: {}\nsources: [{{name: kafka}}, {{name: kubernetes}}]\n\
+            "listen: {address}\ndata: {}\nsources: {sources}\n\
              destination: {{url: '{database}/api/v1/write'{keys}}}\nretry: {{maximum: 1s}}\n",
             folder.join("merger").display()
         );
@@ -45,6 +49,10 @@ impl Merger {
 
     pub(super) fn write_url(&self, source: &str) -> String {
         format!("http://{}/api/v1/write/{source}", self.address)
+    }
+
+    pub(super) fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.address)
     }
 
     /// A running merger has its dead letters to itself.

@@ -21,6 +21,7 @@ use crate::{
         record::version_of,
         spare::{Spare, SpareError},
     },
+    source::REPLICAS_CURSOR,
 };
 
 /// Where the journals of a group come from; all block on files.
@@ -70,7 +71,7 @@ impl ReplicaGroup {
             spare_retention: config.spare_retention,
             active_series: config.active_series,
         });
-        let cursor = main.cursor(MAIN_CURSOR)?;
+        let cursor = main.cursor(REPLICAS_CURSOR)?;
         let from = restore(&mut merge, &keys, checkpoint, source);
         let from = from.map_or(cursor.position(), Position::from_u64);
         replay(&mut merge, &keys, &limits, &main, from)?;
@@ -182,6 +183,3 @@ fn replay(
         }
     }
 }
-
-/// The cursor in the journal of the source that holds what no checkpoint knows.
-pub(super) const MAIN_CURSOR: &str = "replicas";

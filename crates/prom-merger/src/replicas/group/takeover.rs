@@ -63,7 +63,7 @@ impl ReplicaGroup {
 
     /// Nothing else is on its way into the journal of the source.
     fn take_over_alone(&self, member: usize, replica: &str, spare: &Spare) -> Result<(), TakeoverError> {
-        let takeover = self.merge().take_over(member);
+        let takeover = self.merge().take_over();
         let is_first = takeover.is_none();
         let mut delivered = 0;
         if let Some(mut takeover) = takeover {
@@ -110,7 +110,13 @@ impl ReplicaGroup {
 /// Appends records without waiting for each, a bounded number at a time, and notes them in their order.
 struct Pipeline<'a> {
     group: &'a ReplicaGroup,
-    waiting: VecDeque<(mpsc::Receiver<Result<(), AppendError>>, Vec<Progress>)>,
+    waiting: VecDeque<Waiting>,
+}
+
+/// A record that is not known to be durable yet.
+struct Waiting {
+    receiver: mpsc::Receiver<Result<(), AppendError>>,
+    progress: Vec<Progress>,
 }
 
 impl Pipeline<'_> {
@@ -149,7 +155,7 @@ impl Pipeline<'_> {
                     return Ok(());
                 }
                 Err(_) => {
-                    self.waiting.push_back((receiver, progress));
+                    self.waiting.push_back(Waiting { receiver, progress });
                     return Ok(());
                 }
             }
@@ -158,10 +164,10 @@ impl Pipeline<'_> {
 
     /// After the first failure nothing more is noted, so that it is tried again from there.
     fn wait_for_one(&mut self) -> Result<(), TakeoverError> {
-        let Some((receiver, progress)) = self.waiting.pop_front() else { return Ok(()) };
+        let Some(Waiting { receiver, progress }) = self.waiting.pop_front() else { return Ok(()) };
         let result = receiver.recv().unwrap_or(Err(AppendError::Closed));
         if let Err(error) = result {
-            self.waiting.drain(..).for_each(|(receiver, _)| drop(receiver.recv()));
+            self.waiting.drain(..).for_each(|waiting| drop(waiting.receiver.recv()));
             return Err(TakeoverError::Append(error));
         }
         self.group.merge().advance(&progress);

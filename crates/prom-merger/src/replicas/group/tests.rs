@@ -195,7 +195,7 @@ async fn check_crashes(seed: u64) {
         state ^= state << 17;
         state % below
     };
-    let version = if seed % 2 == 0 { WriteVersion::V1 } else { WriteVersion::V2 };
+    let version = if seed.is_multiple_of(2) { WriteVersion::V1 } else { WriteVersion::V2 };
     let mut machine = Machine::default();
     let (mut group, mut main) = machine.open(2, &[]);
     let mut acknowledged = Vec::new();
@@ -321,7 +321,7 @@ async fn the_number_of_replicas_is_bounded_and_their_names_may_be() {
     send(&group, 1, 0).await.unwrap();
     let refused = send(&group, 2, 0).await.unwrap_err();
     assert_eq!(refused.to_string(), "replica \"r2\" is not one of the configured names: r0, r1");
-    let long = "x".repeat(81);
+    let long = "x".repeat(181);
     let message = incoming(WriteVersion::V1, encode(WriteVersion::V1, 0, &scrape(0, 0)));
-    assert!(matches!(group.take(Some(&long), message).await, Err(ReplicaError::LongName { bytes: 81 })));
+    assert!(matches!(group.take(Some(&long), message).await, Err(ReplicaError::Name { bytes: 181 })));
 }

@@ -10,8 +10,11 @@ use tokio::{select, task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::{OpenReplicasError, ReplicaError, ReplicaGroup, open::MAIN_CURSOR};
-use crate::replicas::{ledger::Checkpoint, record::CheckpointHead, spare::Spare};
+use super::{OpenReplicasError, ReplicaError, ReplicaGroup};
+use crate::{
+    replicas::{ledger::Checkpoint, record::CheckpointHead, spare::Spare},
+    source::REPLICAS_CURSOR,
+};
 
 /// What was written down last.
 struct Written {
@@ -68,7 +71,7 @@ impl ReplicaGroup {
             if written.is_ok() || group.is_nearly_full() {
                 group
                     .main
-                    .cursor(MAIN_CURSOR)
+                    .cursor(REPLICAS_CURSOR)
                     .and_then(|mut cursor| cursor.store(position))
                     .map_err(OpenReplicasError::from)?;
             }
