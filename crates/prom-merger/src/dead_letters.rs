@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::stored::body;
 pub use self::stored::{ChangeLettersError, OpenLettersError, Replayed, StoredDeadLetters};
-use crate::config::Config;
+use crate::{config::Config, source::FORMAT_V1};
 
 /// Why a request, or a part of one, is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,17 @@ pub struct Header {
     pub series: usize,
     /// How many samples and histograms they have.
     pub samples: usize,
+    /// The destination that refused it; others may have taken it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// What the body is: a snappy block of a remote-write request, of 1.0 if 1, of 2.0 if 2.
+    #[serde(default = "first_format")]
+    pub format: u8,
+}
+
+/// That of the letters that do not say.
+fn first_format() -> u8 {
+    FORMAT_V1
 }
 
 /// Where a dead letter was set aside.

@@ -265,6 +265,8 @@ impl Refused {
             status: None,
             series: summary.series,
             samples: summary.samples + summary.histograms,
+            destination: None,
+            format: FORMAT_V1,
         };
         Ok(Self { header, body, why })
     }

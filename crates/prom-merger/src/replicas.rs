@@ -26,9 +26,50 @@ mod record;
 mod simulation;
 mod spare;
 
+use std::sync::Arc;
+
+use prom_remote::LabelEdit;
+use sample_journal::Journal;
+
+use self::journals::{MachineClock, MachineJournals};
 pub(crate) use self::{
     group::{Incoming, ReplicaError, ReplicaGroup},
     identity::is_replica_name,
-    journals::{MachineClock, MachineJournals},
     metrics::page,
 };
+use crate::{
+    StartError,
+    config::{Config, SourceConfig},
+    machine::Machine,
+    source::REPLICAS_CURSOR,
+};
+
+/// Opens the replicas of a source, where it has any. Blocks on files.
+pub(crate) fn open(
+    config: &Config,
+    source: &SourceConfig,
+    machine: &Machine,
+    journal: &Arc<Journal>,
+) -> Result<Option<Arc<ReplicaGroup>>, StartError> {
+    let failed = |error| StartError::Replicas { name: source.name.clone(), source: error };
+    let Some(replicas) = &source.replicas else {
+        // Nothing is held for replicas that there were.
+        journal.remove_cursor(REPLICAS_CURSOR).map_err(|error| failed(error.into()))?;
+        return Ok(None);
+    };
+    let group = ReplicaGroup::open(
+        &source.name,
+        replicas,
+        config.remote_limits(),
+        (Arc::clone(journal), config.journal.max_bytes),
+        Box::new(MachineJournals::new(config, machine, &source.name, replicas)),
+        Box::new(MachineClock::new(machine)),
+    );
+    Ok(Some(Arc::new(group.map_err(|error| failed(error.into()))?)))
+}
+
+/// What must be done to the labels of a series on its way out.
+pub(crate) fn label_edits(source: &SourceConfig) -> Option<LabelEdit> {
+    let label = source.replicas.as_ref()?.label.as_ref()?;
+    Some(LabelEdit::drop(label))
+}

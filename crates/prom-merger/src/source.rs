@@ -1,13 +1,13 @@
-//! One source: what its ingest and its lane share.
+//! One source: what its ingest and its lanes share.
 
 use std::{
+    collections::BTreeMap,
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
     time::Duration,
 };
 
-use bytes::Bytes;
-use prom_remote::{Compressor, LabelEdit, LabelSplicer, Limits};
+use prom_remote::{LabelEdit, LabelSplicer, Limits, RelabelRule};
 use sample_journal::{AppendError, Journal, JournalConfig, JournalHooks, Recovery};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
@@ -17,8 +17,8 @@ use crate::{
     config::{Config, SourceConfig},
     dead_letters,
     machine::Machine,
-    metrics::{JournalSizes, SourceMetrics},
-    replicas::{MachineClock, MachineJournals, ReplicaGroup},
+    metrics::{JournalSizes, LaneMetrics, LaneState, SourceMetrics},
+    replicas::{self, ReplicaGroup},
     token::Token,
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct SourceState {
     pub(crate) label: String,
     pub(crate) value: String,
     pub(crate) splicer: LabelSplicer,
+    /// Rules for each series before it gets the label.
+    pub(crate) relabel: Vec<RelabelRule>,
     /// Samples further ahead of the clock are refused; no limit if zero.
     pub(crate) future_limit: Duration,
     pub(crate) limits: Limits,
@@ -41,14 +43,9 @@ pub(crate) struct SourceState {
     /// Changes after each commit of the journal.
     pub(crate) committed: watch::Receiver<u64>,
     pub(crate) metrics: SourceMetrics,
+    /// By destination.
+    lanes: RwLock<BTreeMap<String, Arc<LaneMetrics>>>,
     machine: Machine,
-}
-
-/// What making an outgoing body needs besides; worth keeping for the next one.
-#[derive(Default)]
-pub(crate) struct Workspace {
-    labelled: Vec<u8>,
-    compressor: Compressor,
 }
 
 impl SourceState {
@@ -58,7 +55,9 @@ impl SourceState {
         source: &SourceConfig,
         machine: &Machine,
     ) -> Result<Self, StartError> {
-        let splicer = splicer(config, source)?;
+        let edits =
+            replicas::label_edits(source).into_iter().chain([LabelEdit::add(&config.label, &source.value)]);
+        let splicer = LabelSplicer::with_edits(edits).map_err(StartError::Label)?;
         let token = match &source.token_file {
             None => None,
             Some(path) => {
@@ -79,37 +78,43 @@ impl SourceState {
             ..JournalHooks::default()
         };
         let dead_letters = open_journal(config, machine, &source.name, dead_letters::KIND, hooks)?;
-        let metrics = SourceMetrics::default();
+        forget_cursors(config, &source.name, &journal)?;
         let journal = Arc::new(journal);
-        let replicas = open_replicas(config, source, machine, &journal)?;
-        let cursor = journal
-            .cursor(CURSOR)
-            .map_err(|error| StartError::Cursor { name: source.name.clone(), source: error })?;
-        metrics.delivered_position.store(cursor.position().as_u64(), Ordering::Relaxed);
+        let replicas = replicas::open(config, source, machine, &journal)?;
         Ok(Self {
             name: source.name.clone(),
             token,
             label: config.label.clone(),
             value: source.value.clone(),
             splicer,
+            relabel: Vec::new(),
             future_limit: source.future_limit,
             limits: config.remote_limits(),
             journal,
             replicas,
             dead_letters: Arc::new(dead_letters),
             committed,
-            metrics,
+            metrics: SourceMetrics::default(),
+            lanes: RwLock::default(),
             machine: machine.clone(),
         })
     }
 
-    /// Makes of a message what goes out: with the label, compressed.
-    pub(crate) fn outgoing_body(&self, message: &[u8], workspace: &mut Workspace) -> Result<Bytes, String> {
-        let Workspace { labelled, compressor } = workspace;
-        let mut body = Vec::new();
-        self.splicer.splice(message, &self.limits, labelled).map_err(|error| error.to_string())?;
-        compressor.compress(labelled, &mut body).map_err(|error| error.to_string())?;
-        Ok(body.into())
+    /// The counters of the lane to a destination. From now on its cursor keeps the journal. Blocks on files if the cursor
+    /// is new.
+    pub(crate) fn open_lane(&self, destination: &str) -> Result<Arc<LaneMetrics>, StartError> {
+        let cursor = self.journal.cursor(destination).map_err(|source| StartError::Cursor {
+            name: self.name.clone(),
+            destination: destination.to_owned(),
+            source,
+        })?;
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        let metrics = lanes.entry(destination.to_owned()).or_insert_with(|| {
+            let metrics = LaneMetrics::default();
+            metrics.delivered_position.store(cursor.position().as_u64(), Ordering::Relaxed);
+            Arc::new(metrics)
+        });
+        Ok(Arc::clone(metrics))
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -119,52 +124,53 @@ impl SourceState {
     pub(crate) fn sizes(&self) -> JournalSizes {
         let statistics = self.journal.statistics();
         let dead_letters = self.dead_letters.statistics();
-        let delivered = self.metrics.delivered_position.load(Ordering::Relaxed);
+        let end = statistics.durable_end.as_u64();
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let lane = |(destination, metrics): (&String, &Arc<LaneMetrics>)| LaneState {
+            destination: destination.clone(),
+            metrics: Arc::clone(metrics),
+            undelivered_records: end.saturating_sub(metrics.delivered_position.load(Ordering::Relaxed)),
+        };
         JournalSizes {
             disk_bytes: statistics.bytes_on_disk,
             queued_bytes: statistics.pending_bytes,
-            undelivered_records: statistics.durable_end.as_u64().saturating_sub(delivered),
             failed_commits: statistics.failed_commits,
             commits: statistics.commits,
             dead_letter_bytes: dead_letters.bytes_on_disk,
             dead_letter_records: dead_letters.records,
+            lanes: lanes.iter().map(lane).collect(),
         }
     }
 }
 
-/// The label of the source, without that of its replicas.
-fn splicer(config: &Config, source: &SourceConfig) -> Result<LabelSplicer, StartError> {
-    let replica = source.replicas.as_ref().and_then(|replicas| replicas.label.as_ref());
-    let edits =
-        replica.map(LabelEdit::drop).into_iter().chain([LabelEdit::add(&config.label, &source.value)]);
-    LabelSplicer::with_edits(edits).map_err(StartError::Label)
-}
-
-fn open_replicas(
-    config: &Config,
-    source: &SourceConfig,
-    machine: &Machine,
-    journal: &Arc<Journal>,
-) -> Result<Option<Arc<ReplicaGroup>>, StartError> {
-    let Some(replicas) = &source.replicas else {
-        // Nothing is held for replicas that there were.
-        return match journal.remove_cursor(REPLICAS_CURSOR) {
-            Ok(()) => Ok(None),
-            Err(error) => Err(StartError::Cursor { name: source.name.clone(), source: error }),
-        };
-    };
-    let group = ReplicaGroup::open(
-        &source.name,
-        replicas,
-        config.remote_limits(),
-        (Arc::clone(journal), config.journal.max_bytes),
-        Box::new(MachineJournals::new(config, machine, &source.name, replicas)),
-        Box::new(MachineClock::new(machine)),
-    );
-    match group {
-        Ok(group) => Ok(Some(Arc::new(group))),
-        Err(error) => Err(StartError::Replicas { name: source.name.clone(), source: Box::new(error) }),
+/// Forgets what the configuration says is gone for good, and tells of cursors that nothing moves any more.
+fn forget_cursors(config: &Config, source: &str, journal: &Journal) -> Result<(), StartError> {
+    let end = journal.durable_end().as_u64();
+    for (destination, position) in journal.cursors() {
+        let is_known = config.destinations.iter().any(|known| known.name == destination)
+            || destination == REPLICAS_CURSOR;
+        let undelivered = end.saturating_sub(position.as_u64());
+        if is_known {
+            continue;
+        }
+        if !config.forgotten_destinations.contains(&destination) {
+            warn!(
+                source,
+                destination,
+                undelivered,
+                "no such destination any more: its place keeps the journal until it is a destination again, or stands in \
+                 forgotten_destinations"
+            );
+            continue;
+        }
+        journal.remove_cursor(&destination).map_err(|error| StartError::Cursor {
+            name: source.to_owned(),
+            destination: destination.clone(),
+            source: error,
+        })?;
+        warn!(source, destination, undelivered, "destination is forgotten");
     }
+    Ok(())
 }
 
 pub(crate) fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
@@ -222,8 +228,9 @@ pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), App
 }
 
 pub(crate) const JOURNAL_KIND: &str = "journal";
-/// In the journal of a source with replicas: what no checkpoint of theirs knows.
-pub(crate) const REPLICAS_CURSOR: &str = "replicas";
-pub(crate) const CURSOR: &str = "tsdb";
+/// In the journal of a source with replicas: what no checkpoint of theirs knows. No destination has this name.
+pub(crate) const REPLICAS_CURSOR: &str = "_replicas";
 /// The first byte of a journal record: the rest is a snappy block of a remote-write 1.0 request.
 pub(crate) const FORMAT_V1: u8 = 1;
+/// Likewise of remote write 2.0.
+pub(crate) const FORMAT_V2: u8 = 2;

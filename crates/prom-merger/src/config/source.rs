@@ -63,11 +63,11 @@ pub(super) fn distinct_sources(
     distinct.into_iter().map(|source| source.value).collect()
 }
 
-struct SourceName(String);
+pub(super) struct SourceName(pub(super) String);
 
 #[derive(Debug, thiserror::Error)]
 #[error("it becomes a path segment and a folder: 1 to 64 of a-z, 0-9 and -")]
-struct InvalidSourceName;
+pub(super) struct InvalidSourceName;
 
 impl FromStr for SourceName {
     type Err = InvalidSourceName;

@@ -3,19 +3,20 @@
 use prom_remote_http::WriteVersion;
 
 use super::{identity::SeriesKey, memory::Progress, spare::SpareHeader};
+use crate::source::{FORMAT_V1, FORMAT_V2};
 
 /// The first byte of a record of the journal of a source, by version of the protocol.
 pub(crate) fn format_of(version: WriteVersion) -> u8 {
     match version {
-        WriteVersion::V1 => 1,
-        WriteVersion::V2 => 2,
+        WriteVersion::V1 => FORMAT_V1,
+        WriteVersion::V2 => FORMAT_V2,
     }
 }
 
 pub(crate) fn version_of(format: u8) -> Option<WriteVersion> {
     match format {
-        1 => Some(WriteVersion::V1),
-        2 => Some(WriteVersion::V2),
+        FORMAT_V1 => Some(WriteVersion::V1),
+        FORMAT_V2 => Some(WriteVersion::V2),
         _ => None,
     }
 }

@@ -1,9 +1,12 @@
 //! The merger in this process, over loopback.
 
+mod coalescing;
 mod commands;
 mod dead_letters;
+mod fan_out;
 mod journal_commands;
 mod poison;
+mod protocols;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
