@@ -7,6 +7,7 @@ mod fan_out;
 mod journal_commands;
 mod poison;
 mod protocols;
+mod replicas;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
