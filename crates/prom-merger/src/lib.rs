@@ -37,6 +37,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod backfill;
 pub mod config;
 pub mod dead_letters;
 pub mod deliver;

@@ -22,6 +22,19 @@ use crate::{
     token::Token,
 };
 
+/// Which journals a source has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kinds {
+    journal: &'static str,
+    dead_letters: &'static str,
+}
+
+impl Kinds {
+    pub(crate) const LIVE: Self = Self { journal: JOURNAL_KIND, dead_letters: dead_letters::KIND };
+    /// Those of a backfill, which may run beside a merger.
+    pub(crate) const BACKFILL: Self = Self { journal: "backfill", dead_letters: "backfill-dead-letters" };
+}
+
 /// The journals and counters of one source.
 #[derive(Debug)]
 pub(crate) struct SourceState {
@@ -55,6 +68,18 @@ impl SourceState {
         source: &SourceConfig,
         machine: &Machine,
     ) -> Result<Self, StartError> {
+        let mut state = Self::open_as(config, source, machine, Kinds::LIVE)?;
+        state.replicas = replicas::open(config, source, machine, &state.journal)?;
+        Ok(state)
+    }
+
+    /// The same with journals of other kinds, and without replicas.
+    pub(crate) fn open_as(
+        config: &Config,
+        source: &SourceConfig,
+        machine: &Machine,
+        kinds: Kinds,
+    ) -> Result<Self, StartError> {
         let edits =
             replicas::label_edits(source).into_iter().chain([LabelEdit::add(&config.label, &source.value)]);
         let splicer = LabelSplicer::with_edits(edits).map_err(StartError::Label)?;
@@ -70,17 +95,15 @@ impl SourceState {
             on_commit: Box::new(move |end| {
                 sender.send_replace(end.as_u64());
             }),
-            on_failure: failure_hook(&source.name, JOURNAL_KIND),
+            on_failure: failure_hook(&source.name, kinds.journal),
         };
-        let journal = open_journal(config, machine, &source.name, JOURNAL_KIND, hooks)?;
+        let journal = open_journal(config, machine, &source.name, kinds.journal, hooks)?;
         let hooks = JournalHooks {
-            on_failure: failure_hook(&source.name, dead_letters::KIND),
+            on_failure: failure_hook(&source.name, kinds.dead_letters),
             ..JournalHooks::default()
         };
-        let dead_letters = open_journal(config, machine, &source.name, dead_letters::KIND, hooks)?;
+        let dead_letters = open_journal(config, machine, &source.name, kinds.dead_letters, hooks)?;
         forget_cursors(config, &source.name, &journal)?;
-        let journal = Arc::new(journal);
-        let replicas = replicas::open(config, source, machine, &journal)?;
         Ok(Self {
             name: source.name.clone(),
             token,
@@ -90,8 +113,8 @@ impl SourceState {
             relabel: Vec::new(),
             future_limit: source.future_limit,
             limits: config.remote_limits(),
-            journal,
-            replicas,
+            journal: Arc::new(journal),
+            replicas: None,
             dead_letters: Arc::new(dead_letters),
             committed,
             metrics: SourceMetrics::default(),

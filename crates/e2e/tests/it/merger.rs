@@ -1,5 +1,6 @@
 //! `prom-merger` before a real Prometheus.
 
+mod backfill;
 mod durability;
 mod poison;
 mod preflight;

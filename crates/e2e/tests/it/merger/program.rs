@@ -9,6 +9,7 @@ use std::{
 };
 
 use e2e::{eventually, http, process::Running, programs, prometheus::free_address};
+use prom_remote::TimeRange;
 
 /// The program, with sources `kafka` and `kubernetes`.
 pub(super) struct Merger {
@@ -49,6 +50,20 @@ impl Merger {
 
     pub(super) fn write_url(&self, source: &str) -> String {
         format!("http://{}/api/v1/write/{source}", self.address)
+    }
+
+    /// Starts to read the history of a source, so many seconds at once.
+    pub(super) fn backfill(&self, source: &str, url: &str, range: TimeRange, window: u64) -> Running {
+        let time = |ms: i64| format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000));
+        let (from, to) = (time(range.start_ms()), time(range.end_ms()));
+        let window = window.to_string();
+        Running::start(
+            self.command()
+                .arg("backfill")
+                .arg("--config")
+                .arg(&self.config)
+                .args(["--source", source, "--url", url, "--from", &from, "--to", &to, "--window", &window]),
+        )
     }
 
     pub(super) fn metrics_url(&self) -> String {
