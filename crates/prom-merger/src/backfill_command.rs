@@ -122,36 +122,44 @@ impl Backfill {
     }
 }
 
-/// One line that changes on a terminal, else a line from time to time.
+/// One line that changes on a terminal, else a line from time to time, and the last one.
 struct Display {
     is_terminal: bool,
-    last: Option<(Instant, String)>,
+    shown_at: Option<Instant>,
+    shown: String,
+    latest: String,
 }
 
 impl Display {
     fn new() -> Self {
-        Self { is_terminal: io::stderr().is_terminal(), last: None }
+        let is_terminal = io::stderr().is_terminal();
+        Self { is_terminal, shown_at: None, shown: String::new(), latest: String::new() }
     }
 
     fn show(&mut self, progress: &BackfillProgress) {
-        let line = line(progress);
-        let is_new = self.last.as_ref().is_none_or(|(at, last)| {
-            let pause = if self.is_terminal { REDRAW } else { PAUSE };
-            *last != line && at.elapsed() >= pause
-        });
-        if !is_new {
-            return;
+        self.latest = line(progress);
+        let pause = if self.is_terminal { REDRAW } else { PAUSE };
+        if self.shown_at.is_none_or(|at| at.elapsed() >= pause) {
+            self.draw();
         }
-        let mut stderr = io::stderr().lock();
-        let _ = match self.is_terminal {
-            true => write!(stderr, "\r\x1b[K{line}"),
-            false => writeln!(stderr, "{line}"),
-        };
-        let _ = stderr.flush();
-        self.last = Some((Instant::now(), line));
     }
 
-    fn end(&self) {
+    fn draw(&mut self) {
+        if self.shown == self.latest {
+            return;
+        }
+        self.shown.clone_from(&self.latest);
+        self.shown_at = Some(Instant::now());
+        let mut stderr = io::stderr().lock();
+        let _ = match self.is_terminal {
+            true => write!(stderr, "\r\x1b[K{}", self.shown),
+            false => writeln!(stderr, "{}", self.shown),
+        };
+        let _ = stderr.flush();
+    }
+
+    fn end(&mut self) {
+        self.draw();
         if self.is_terminal {
             let _ = writeln!(io::stderr());
         }
