@@ -2,7 +2,10 @@
 
 mod backfill;
 mod durability;
+mod fan_out;
+mod outage;
 mod poison;
 mod preflight;
 mod program;
+mod protocol_2;
 mod replicas;

@@ -4,9 +4,11 @@ mod coalescing;
 mod commands;
 mod dead_letters;
 mod fan_out;
+mod health;
 mod journal_commands;
 mod poison;
 mod protocols;
+mod relabelling;
 mod replicas;
 mod support;
 

@@ -141,9 +141,10 @@ fn two_replicas_killed_in_turns_make_one_series_without_gaps() {
     // What runs backwards in time, it would refuse.
     let mut database = Prometheus::strict(&folder.path().join("database"));
     database.start();
-    let keys = format!(", read_url: '{}/api/v1/read'", database.url());
+    let url = database.url();
+    let destination = format!("destination: {{url: '{url}/api/v1/write', read_url: '{url}/api/v1/read'}}");
     let sources = "[{name: kubernetes, replicas: {label: prometheus_replica, freshness: 4s}}]";
-    let mut merger = Merger::with_sources(folder.path(), &database.url(), &keys, sources);
+    let mut merger = Merger::with_sources(folder.path(), &destination, sources);
     let scrapes = Arc::new(AtomicU64::new(1));
     let write_url = merger.write_url("kubernetes");
     let mut replicas = [0, 1].map(|number| Replica::new(folder.path(), number, &write_url, &scrapes));
