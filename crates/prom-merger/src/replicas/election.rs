@@ -82,16 +82,15 @@ impl Election {
     }
 
     /// Notes that a replica has sent samples, and tells what it is now. A [`Role::Successor`] is only elected by
-    /// [`elect`](Self::elect).
-    pub(crate) fn hear(&mut self, member: usize, now_ms: i64) -> Role {
-        if let Some(member) = self.members.get_mut(member) {
-            member.last_heard_ms = member.last_heard_ms.max(now_ms);
-        }
-        match self.elected {
+    /// [`elect`](Self::elect). `None` if another one has its number meanwhile.
+    pub(crate) fn hear(&mut self, member: usize, name: &str, now_ms: i64) -> Option<Role> {
+        let heard = self.members.get_mut(member).filter(|member| member.name == name)?;
+        heard.last_heard_ms = heard.last_heard_ms.max(now_ms);
+        Some(match self.elected {
             Some(elected) if elected == member => Role::Elected,
             Some(_) if self.is_elected_fresh(now_ms) => Role::Spare,
             _ => Role::Successor,
-        }
+        })
     }
 
     pub(crate) fn is_elected_fresh(&self, now_ms: i64) -> bool {
@@ -145,7 +144,7 @@ mod tests {
         for (time, name, expected) in heard {
             let now = seconds(*time);
             let member = election.admit(name, now).unwrap().member;
-            let role = election.hear(member, now);
+            let role = election.hear(member, name, now).unwrap();
             assert_eq!(role, *expected, "{name} at {time}");
             if role == Role::Successor {
                 election.elect(member);
@@ -177,7 +176,7 @@ mod tests {
         let mut election = Election::new(seconds(LIMIT), 3);
         for (name, time) in [("a", 0), ("b", 10), ("c", 20)] {
             let member = election.admit(name, seconds(time)).unwrap().member;
-            if election.hear(member, seconds(time)) == Role::Successor {
+            if election.hear(member, name, seconds(time)) == Some(Role::Successor) {
                 election.elect(member);
             }
         }
@@ -187,6 +186,8 @@ mod tests {
         let admitted = election.admit("d", seconds(41)).unwrap();
         assert_eq!(admitted, Admission { member: 1, replaced: Some("b".to_owned()), is_new: true });
         assert!(!election.admit("d", seconds(41)).unwrap().is_new);
+        assert_eq!(election.hear(1, "b", seconds(41)), None);
+        assert_eq!(election.hear(1, "d", seconds(41)), Some(Role::Successor));
         assert_eq!(election.names().collect::<Vec<_>>(), ["a", "d", "c"]);
     }
 
@@ -195,8 +196,8 @@ mod tests {
         let mut election = Election::new(seconds(LIMIT), 2);
         election.resume("a", 7, seconds(-10));
         let b = election.admit("b", seconds(0)).unwrap().member;
-        assert_eq!(election.hear(b, seconds(20)), Role::Spare);
-        assert_eq!(election.hear(b, seconds(21)), Role::Successor);
+        assert_eq!(election.hear(b, "b", seconds(20)), Some(Role::Spare));
+        assert_eq!(election.hear(b, "b", seconds(21)), Some(Role::Successor));
         election.elect(b);
         assert_eq!(election.term(), 8);
     }

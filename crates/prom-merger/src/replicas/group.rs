@@ -98,6 +98,8 @@ pub(crate) enum ReplicaError {
         "the name of a replica has {bytes} bytes, which is none or more than a folder can be named after"
     )]
     Name { bytes: usize },
+    #[error("the replica was replaced by another one just now")]
+    Replaced,
     #[error("journal: {0}")]
     Journal(AppendError),
     #[error("spare data: {0}")]
@@ -132,7 +134,10 @@ impl ReplicaError {
     /// must be changed before: nothing is lost meanwhile.
     pub(crate) fn is_for_now(&self) -> bool {
         match self {
-            Self::TooMany(_) | Self::Unknown { .. } | Self::ByLabel(ByLabelError::TooMany { .. }) => true,
+            Self::TooMany(_)
+            | Self::Replaced
+            | Self::Unknown { .. }
+            | Self::ByLabel(ByLabelError::TooMany { .. }) => true,
             Self::Journal(cause) | Self::Spare(cause) | Self::Takeover(TakeoverError::Append(cause)) => {
                 matches!(cause, AppendError::Full | AppendError::Overloaded | AppendError::Closed)
             }
@@ -183,8 +188,8 @@ impl ReplicaGroup {
             };
         }
         loop {
-            let role = self.merge().hear(member, self.now_ms());
-            match role {
+            let role = self.merge().hear(member, replica, self.now_ms());
+            match role.ok_or(ReplicaError::Replaced)? {
                 Role::Spare => return self.keep(&spare, &incoming, &summary).await,
                 Role::Successor => self.take_over(member, replica, &spare).await?,
                 Role::Elected => {

@@ -47,8 +47,8 @@ impl Merge {
         self.election.admit(replica, now_ms)
     }
 
-    pub(crate) fn hear(&mut self, member: usize, now_ms: i64) -> Role {
-        self.election.hear(member, now_ms)
+    pub(crate) fn hear(&mut self, member: usize, name: &str, now_ms: i64) -> Option<Role> {
+        self.election.hear(member, name, now_ms)
     }
 
     /// What the elected replica delivers of each series must be later.

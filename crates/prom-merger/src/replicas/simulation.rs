@@ -238,7 +238,7 @@ impl Run {
         let bytes = encode(self.version, batch.replica, &batch.points);
         let message = Message { version: self.version, bytes: &bytes };
         let member = self.merge.admit(&format!("r{}", batch.replica), now).unwrap().member;
-        match self.merge.hear(member, now) {
+        match self.merge.hear(member, &format!("r{}", batch.replica), now).unwrap() {
             Role::Spare => return self.spare[member].push(bytes),
             Role::Elected => {}
             Role::Successor => {

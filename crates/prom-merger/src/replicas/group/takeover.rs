@@ -48,7 +48,7 @@ impl ReplicaGroup {
         let (group, spare, replica) = (Arc::clone(self), Arc::clone(spare), replica.to_owned());
         let taking_over = tokio::spawn(async move {
             let guard = Arc::clone(&group.gate).write_owned().await;
-            if group.merge().hear(member, group.now_ms()) != Role::Successor {
+            if group.merge().hear(member, &replica, group.now_ms()) != Some(Role::Successor) {
                 return Ok(());
             }
             spawn_blocking(move || {

@@ -52,8 +52,17 @@ impl ReplicaGroup {
     fn is_due(&self, written: &Written) -> bool {
         let statistics = self.main.statistics();
         let is_old = written.at.elapsed() >= CHECKPOINT_INTERVAL;
-        let is_crowded = statistics.segments > 1 && written.at.elapsed() >= CROWDED_INTERVAL;
-        statistics.durable_end > written.position && (is_old || is_crowded)
+        let is_crowded = self.is_nearly_full() && written.at.elapsed() >= CROWDED_INTERVAL;
+        statistics.durable_end > written.position && (is_old || is_crowded && self.is_slowest())
+    }
+
+    /// Whether nothing else keeps what no checkpoint knows.
+    fn is_slowest(&self) -> bool {
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.main.cursors().into_iter().partition(|(name, _)| name == REPLICAS_CURSOR);
+        let first =
+            |cursors: Vec<(String, Position)>| cursors.into_iter().map(|(_, position)| position).min();
+        first(own) < first(others)
     }
 
     async fn write_checkpoint(self: &Arc<Self>, before: Position) -> Result<Position, ReplicaError> {
