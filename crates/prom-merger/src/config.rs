@@ -2,6 +2,7 @@
 
 pub(crate) mod destination;
 mod journal;
+mod replicas;
 mod source;
 
 use std::{
@@ -21,6 +22,7 @@ pub use self::{
         Protocol, RetryConfig, TlsIdentity,
     },
     journal::{IngestLimits, JournalLimits},
+    replicas::ReplicasConfig,
     source::SourceConfig,
 };
 use self::{

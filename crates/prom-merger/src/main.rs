@@ -1,5 +1,6 @@
 //! `prom-merger`: merges the remote-write streams of several Prometheus servers into one database.
 
+mod backfill_command;
 mod dead_letter_commands;
 mod journal_commands;
 mod preflight_command;
@@ -78,6 +79,10 @@ enum Command {
         #[command(subcommand)]
         action: Option<Action>,
     },
+    /// Read the history of a source by remote read and deliver it under its label, beside a merger that runs
+    ///
+    /// It goes on where it was when the same command is given again.
+    Backfill(backfill_command::Backfill),
     /// The journals of a merger that does not run
     #[command(subcommand)]
     Journal(journal_commands::Action),
@@ -108,6 +113,7 @@ fn main() -> ExitCode {
         Some(Command::DeadLetters { common: Some(common), .. }) => {
             return run(&common, |config| dead_letter_commands::list(&config, &config.sources));
         }
+        Some(Command::Backfill(backfill)) => return run(&backfill.common, |config| backfill.run(config)),
         Some(Command::Journal(action)) => return run(action.common(), |config| action.run(&config)),
         Some(Command::DeadLetters { .. }) => return talk(NO_CONFIG, USAGE),
     }

@@ -1,5 +1,6 @@
 //! `prom-merger` before a real Prometheus.
 
+mod backfill;
 mod durability;
 mod fan_out;
 mod faults;
@@ -9,4 +10,5 @@ mod poison;
 mod preflight;
 mod program;
 mod protocol_2;
+mod replicas;
 mod rules;

@@ -10,6 +10,7 @@ mod operation;
 mod poison;
 mod protocols;
 mod relabelling;
+mod replicas;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

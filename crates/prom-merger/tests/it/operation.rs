@@ -52,9 +52,13 @@ fn exported(page: &str) -> BTreeMap<String, String> {
 async fn every_metric_is_documented_and_every_documented_one_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let destination = Destination::start(|_, _| Answer::Take).await;
-    let merger = TestMerger::start(folder.path(), &destination.url, "").await;
+    let sources = "[{name: a}, {name: pair, replicas: {path: true}}]";
+    let merger = TestMerger::start_with(folder.path(), sources, &destination.url, "").await;
     merger.send("a", one("up")).await.unwrap();
-    eventually("it arrives", || async { !destination.series().is_empty() }).await;
+    merger.send("pair/first", one("up")).await.unwrap();
+    eventually("both arrive", || async { destination.series().len() == 2 }).await;
+    let shows_replica = || async { merger.get("/metrics").await.1.contains("replica_elected{source") };
+    eventually("the replica is shown", shows_replica).await;
     let (_, page) = merger.get("/metrics").await;
     assert_eq!(exported(&page), documented(), "the page of a merger, and docs/merger-metrics.md");
     for line in page.lines().filter(|line| line.starts_with("# HELP ")) {

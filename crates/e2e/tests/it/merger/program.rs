@@ -9,6 +9,7 @@ use std::{
 };
 
 use e2e::{eventually, http, process::Running, programs, prometheus::free_address};
+use prom_remote::TimeRange;
 
 /// The program, with sources `kafka` and `kubernetes`.
 pub(super) struct Merger {
@@ -20,16 +21,21 @@ pub(super) struct Merger {
 impl Merger {
     /// `keys` are further keys of the destination.
     pub(super) fn new(folder: &Path, database: &str, keys: &str) -> Self {
-        Self::before(folder, &format!("destination: {{url: '{database}/api/v1/write'{keys}}}"))
+        let destination = format!("destination: {{url: '{database}/api/v1/write'{keys}}}");
+        Self::with_sources(folder, &destination, "[{name: kafka}, {name: kubernetes}]")
     }
 
     /// With `destinations`, or a destination, as the configuration has them.
     pub(super) fn before(folder: &Path, destinations: &str) -> Self {
+        Self::with_sources(folder, destinations, "[{name: kafka}, {name: kubernetes}]")
+    }
+
+    /// The same with `sources`.
+    pub(super) fn with_sources(folder: &Path, destinations: &str, sources: &str) -> Self {
         let address = free_address();
         let config = folder.join("merger.yaml");
         let text = format!(
-            "listen: {address}\ndata: {}\nsources: [{{name: kafka}}, {{name: kubernetes}}]\n\
-             {destinations}\nretry: {{maximum: 1s}}\n",
+            "listen: {address}\ndata: {}\nsources: {sources}\n{destinations}\nretry: {{maximum: 1s}}\n",
             folder.join("merger").display()
         );
         fs::write(&config, text).expect("the folder can be written");
@@ -50,6 +56,24 @@ impl Merger {
 
     pub(super) fn write_url(&self, source: &str) -> String {
         format!("http://{}/api/v1/write/{source}", self.address)
+    }
+
+    /// Starts to read the history of a source, so many seconds at once.
+    pub(super) fn backfill(&self, source: &str, url: &str, range: TimeRange, window: u64) -> Running {
+        let time = |ms: i64| format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000));
+        let (from, to) = (time(range.start_ms()), time(range.end_ms()));
+        let window = window.to_string();
+        Running::start(
+            self.command()
+                .arg("backfill")
+                .arg("--config")
+                .arg(&self.config)
+                .args(["--source", source, "--url", url, "--from", &from, "--to", &to, "--window", &window]),
+        )
+    }
+
+    pub(super) fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.address)
     }
 
     /// A running merger has its dead letters to itself.
