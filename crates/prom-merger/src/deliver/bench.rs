@@ -151,11 +151,12 @@ impl Tools {
             Read::Other(found) => return found,
         };
         self.gathered.begin(&records, &mut self.decoded);
+        let is_far = self.config.metrics.round_trip.get() >= FAR;
         while self.gathered.is_open(records.len(), &self.config.batch) {
             match self.read() {
                 Read::Record(record) => {
                     let (batch, limits) = (&self.config.batch, &self.config.source.limits);
-                    if !self.gathered.add(&record, &self.decoded, batch, limits) {
+                    if !self.gathered.add(&record, &self.decoded, batch, limits, is_far) {
                         self.ahead = Some(Read::Record(record));
                         break;
                     }
@@ -195,11 +196,10 @@ impl Tools {
         let limits = &self.config.source.limits;
         let version = decode_into(payload, limits, &mut self.decoded)?;
         let summary = version.summary(&self.decoded, limits).map_err(|error| error.to_string())?;
-        let is_of_one_time = summary.timestamps.is_none_or(|bounds| bounds.min_ms == bounds.max_ms);
-        let layers = if is_of_one_time {
-            None
-        } else {
+        let layers = if summary.is_unordered {
             order::layers(version, &self.decoded, limits).map_err(|error| error.to_string())?
+        } else {
+            None
         };
         Ok((version, summary, layers))
     }
@@ -310,3 +310,5 @@ const STORE_RECORDS: u64 = 64;
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// So many records of a sender go out together at most.
 pub(super) const MAX_RECORDS: usize = 64;
+/// From this round trip on, fewer requests are worth more than the work of making them.
+const FAR: Duration = Duration::from_millis(10);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prom_remote_http::{Sent, WriteError};
@@ -75,9 +75,11 @@ impl<'a> Delivery<'a> {
         let metrics = &self.lane.metrics;
         let mut server_failures = 0;
         loop {
+            let start = Instant::now();
             let Some(sent) = self.attempt(request).await else { return Err(LaneError::Stopped) };
             let error = match sent {
                 Ok(sent) => {
+                    metrics.round_trip.set(start.elapsed());
                     self.taken(request, &sent);
                     return Ok(Judged::Taken);
                 }
