@@ -7,7 +7,7 @@ use sample_journal::Position;
 
 use super::{
     bench::MAX_RECORDS,
-    message::Version,
+    message::{Message, Version},
     order::{Clocks, Direction},
 };
 use crate::config::BatchConfig;
@@ -19,14 +19,14 @@ pub(super) struct Record {
     pub(super) next: Position,
     pub(super) version: Version,
     pub(super) summary: Summary,
-    /// In which requests it goes out if it runs backwards in time.
-    pub(super) layers: Option<Vec<Vec<u8>>>,
+    /// In which requests it goes out, if not as one.
+    pub(super) parts: Option<Vec<Message>>,
 }
 
 impl Record {
     /// Whether it may become a part of a larger request.
     fn is_plain(&self) -> bool {
-        self.layers.is_none() && self.summary.unknown_fields == 0
+        self.parts.is_none() && self.summary.unknown_fields == 0
     }
 }
 
@@ -105,9 +105,8 @@ impl Gathered {
             return false;
         }
         let Self { clocks, bytes, parts, .. } = self;
-        let mut goes_forward = |message: &[u8]| {
-            matches!(clocks.advance(record.version, message, limits), Ok(Direction::Forward))
-        };
+        let mut goes_forward =
+            |message: &[u8]| matches!(clocks.advance(message, limits), Ok((_, Direction::Forward)));
         if self.clocks_are_behind {
             self.clocks_are_behind = false;
             for part in parts.iter() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use prom_remote::{DecodeError, Limits, OtherContent, Point, WriteRequestView};
+use prom_remote::{DecodeError, Limits, OtherContent, Point, Summary, WriteRequestView};
 
 use super::message::{AnySeries, Version};
 
@@ -17,7 +17,21 @@ pub(super) fn layers(
     message: &[u8],
     limits: &Limits,
 ) -> Result<Option<Vec<Vec<u8>>>, DecodeError> {
-    let runs_backwards = match Clocks::default().advance(version, message, limits)? {
+    let direction = match version {
+        Version::V1 => Clocks::default().advance(message, limits)?.1,
+        Version::V2 => Direction::Unknown,
+    };
+    layers_of(direction, version, message, limits)
+}
+
+/// The same, where it is known how time goes through the series.
+pub(super) fn layers_of(
+    direction: Direction,
+    version: Version,
+    message: &[u8],
+    limits: &Limits,
+) -> Result<Option<Vec<Vec<u8>>>, DecodeError> {
+    let runs_backwards = match direction {
         Direction::Forward => false,
         Direction::Backward => true,
         Direction::Unknown => runs_backwards(version, message, limits)?,
@@ -75,23 +89,20 @@ pub(super) struct Clocks {
 pub(super) enum Direction {
     Forward,
     Backward,
-    /// Its labels are not written as every encoder does, its samples in no strict order, or it is of 2.0.
+    /// Its labels are not written as every encoder does, or its samples in no strict order.
     Unknown,
 }
 
 impl Clocks {
-    /// Goes through a message. If that is not [`Forward`](Direction::Forward), the clocks are of no more use.
+    /// Goes through a message of 1.0, and tells what is in it. If time does not go [`Forward`](Direction::Forward), the
+    /// clocks are of no more use.
     pub(super) fn advance(
         &mut self,
-        version: Version,
         message: &[u8],
         limits: &Limits,
-    ) -> Result<Direction, DecodeError> {
-        if version == Version::V2 {
-            return Ok(Direction::Unknown);
-        }
+    ) -> Result<(Summary, Direction), DecodeError> {
         let mut direction = Direction::Forward;
-        WriteRequestView::new(message).summary_with(limits, |series| {
+        let summary = WriteRequestView::new(message).summary_with(limits, |series| {
             let Some(bounds) = series.timestamps else { return };
             let Some(labels) = series.labels.filter(|_| series.is_in_time_order) else {
                 direction = Direction::Unknown;
@@ -104,7 +115,7 @@ impl Clocks {
             }
             *latest = bounds.max_ms.max(*latest);
         })?;
-        Ok(direction)
+        Ok((summary, direction))
     }
 
     pub(super) fn clear(&mut self) {
