@@ -8,8 +8,9 @@ mod stored;
 
 use std::path::PathBuf;
 
+use prom_remote_http::WriteVersion;
 use sample_journal::{AppendError, Journal, Position, ReadError};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 pub(crate) use self::stored::body;
 pub use self::stored::{ChangeLettersError, OpenLettersError, Replayed, StoredDeadLetters};
@@ -27,10 +28,32 @@ pub struct Header {
     pub reason: String,
     /// The receiver's HTTP status, if it was asked.
     pub status: Option<u16>,
+    /// The version of remote write that the body is of: `1.0` (also where it is not told) or `2.0`.
+    #[serde(default = "oldest_version", serialize_with = "put_version", deserialize_with = "read_version")]
+    pub protocol: WriteVersion,
     /// How many series the body has; 0 if it cannot be read.
     pub series: usize,
     /// How many samples and histograms they have.
     pub samples: usize,
+}
+
+fn oldest_version() -> WriteVersion {
+    WriteVersion::V1
+}
+
+fn put_version<S: Serializer>(version: &WriteVersion, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match version {
+        WriteVersion::V1 => "1.0",
+        WriteVersion::V2 => "2.0",
+    })
+}
+
+fn read_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WriteVersion, D::Error> {
+    match &*String::deserialize(deserializer)? {
+        "1.0" => Ok(WriteVersion::V1),
+        "2.0" => Ok(WriteVersion::V2),
+        other => Err(D::Error::custom(format_args!("unknown protocol {other:?}"))),
+    }
 }
 
 /// Where a dead letter was set aside.

@@ -8,8 +8,7 @@
 //! Delivery is at least once: after a crash up to 64 requests are sent again, with the same bits, which a Prometheus takes
 //! as the same samples.
 //!
-//! Not yet here: splitting a rejected request until only the culprits are left (now the whole request becomes a dead letter),
-//! remote write 2.0, replicas, backfill and verification.
+//! Not yet here: replicas, backfill and verification.
 //!
 //! ```
 //! use std::time::Duration;

@@ -136,9 +136,9 @@ impl Merger {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start_on(machine: Machine, config: Config) -> Result<Running, StartError> {
-        let listen_error = |source| StartError::Listen { address: config.listen, source };
+        let listen_error = |source| StartError::Listen { address: config.web.listen, source };
         // First, as it costs nothing: what connects meanwhile waits.
-        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        let listener = TcpListener::bind(config.web.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let clients = config.sources.iter().map(|_| clients(&config)).collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);

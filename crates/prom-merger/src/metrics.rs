@@ -55,6 +55,7 @@ pub(crate) struct SourceMetrics {
     pub(crate) received_series: Counter,
     pub(crate) received_samples: Counter,
     pub(crate) rejected_series: Counter,
+    pub(crate) throttled_requests: Counter,
     pub(crate) acknowledged_requests: Counter,
     pub(crate) acknowledged_samples: Counter,
     pub(crate) delivered_requests: Counter,
@@ -157,6 +158,8 @@ pub(crate) struct JournalSizes {
     pub(crate) commits: u64,
     pub(crate) dead_letter_bytes: u64,
     pub(crate) dead_letter_records: u64,
+    /// `None` where they are not counted.
+    pub(crate) active_series: Option<u64>,
 }
 
 /// Writes the page; `sources` are name, counters and sizes.
@@ -178,6 +181,11 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
     page.counter("rejected_series_total", "Series set aside as dead letters at ingest.", |m| {
         &m.rejected_series
     });
+    page.counter(
+        "throttled_requests_total",
+        "Requests answered 503 as the source was over its rate of samples.",
+        |m| &m.throttled_requests,
+    );
     page.counter("acknowledged_requests_total", "Requests made durable and answered 204.", |m| {
         &m.acknowledged_requests
     });
@@ -250,6 +258,9 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
     );
     page.gauge("last_delivered_timestamp_seconds", "The latest sample delivered since start.", |m, _| {
         m.last_delivered.seconds()
+    });
+    page.gauge("active_series", "Series seen lately, of a source that has a limit for them.", |_, sizes| {
+        sizes.active_series
     });
     page.text
 }

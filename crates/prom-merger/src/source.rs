@@ -7,15 +7,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use prom_remote::{Compressor, LabelSplicer, Limits};
+use prom_remote::{Compressor, LabelEdit, LabelSplicer, Limits};
+use prom_remote_http::WriteVersion;
 use sample_journal::{AppendError, Journal, JournalHooks, Recovery};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 use crate::{
     StartError,
-    config::{Config, SourceConfig},
+    config::{Config, OnConflict, SourceConfig},
     dead_letters,
+    ingest::{ActiveSeries, RateLimit},
     machine::Machine,
     metrics::{JournalSizes, SourceMetrics},
     token::Token,
@@ -30,14 +35,21 @@ pub(crate) struct SourceState {
     pub(crate) label: String,
     pub(crate) value: String,
     pub(crate) splicer: LabelSplicer,
+    pub(crate) on_conflict: OnConflict,
+    pub(crate) rate: RateLimit,
+    /// New series over this number are refused; no limit if 0.
+    pub(crate) max_active_series: usize,
+    pub(crate) active_series: Arc<ActiveSeries>,
     /// Samples further ahead of the clock are refused; no limit if zero.
     pub(crate) future_limit: Duration,
     pub(crate) limits: Limits,
+    /// The most requests at a time.
+    pub(crate) max_in_flight: usize,
     pub(crate) journal: Arc<Journal>,
     pub(crate) dead_letters: Arc<Journal>,
     /// Changes after each commit of the journal.
     pub(crate) committed: watch::Receiver<u64>,
-    pub(crate) metrics: SourceMetrics,
+    pub(crate) metrics: Arc<SourceMetrics>,
     machine: Machine,
 }
 
@@ -55,7 +67,7 @@ impl SourceState {
         source: &SourceConfig,
         machine: &Machine,
     ) -> Result<Self, StartError> {
-        let splicer = LabelSplicer::new(&config.label, &source.value).map_err(StartError::Label)?;
+        let splicer = splicer(config, source)?;
         let token = match &source.token_file {
             None => None,
             Some(path) => {
@@ -76,7 +88,7 @@ impl SourceState {
             ..JournalHooks::default()
         };
         let dead_letters = open_journal(config, machine, &source.name, dead_letters::KIND, hooks)?;
-        let metrics = SourceMetrics::default();
+        let metrics = Arc::new(SourceMetrics::default());
         let cursor = journal
             .cursor(CURSOR)
             .map_err(|error| StartError::Cursor { name: source.name.clone(), source: error })?;
@@ -87,8 +99,13 @@ impl SourceState {
             label: config.label.clone(),
             value: source.value.clone(),
             splicer,
+            on_conflict: source.on_conflict,
+            rate: RateLimit::new(&source.limits),
+            max_active_series: source.limits.active_series,
+            active_series: Arc::default(),
             future_limit: source.future_limit,
-            limits: config.remote_limits(),
+            limits: source.limits.remote(),
+            max_in_flight: source.limits.in_flight,
             journal: Arc::new(journal),
             dead_letters: Arc::new(dead_letters),
             committed,
@@ -122,8 +139,19 @@ impl SourceState {
             commits: statistics.commits,
             dead_letter_bytes: dead_letters.bytes_on_disk,
             dead_letter_records: dead_letters.records,
+            active_series: (self.max_active_series > 0)
+                .then(|| self.active_series.count(Instant::now()) as u64),
         }
     }
+}
+
+fn splicer(config: &Config, source: &SourceConfig) -> Result<LabelSplicer, StartError> {
+    let edit = match source.on_conflict {
+        // Where it is refused at ingest, what was journalled before keeps its label.
+        OnConflict::Export | OnConflict::Refuse => LabelEdit::add(&config.label, &source.value),
+        OnConflict::Replace => LabelEdit::replace(&config.label, &source.value),
+    };
+    LabelSplicer::with_edits([edit]).map_err(StartError::Label)
 }
 
 fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
@@ -173,3 +201,13 @@ pub(crate) const JOURNAL_KIND: &str = "journal";
 pub(crate) const CURSOR: &str = "tsdb";
 /// The first byte of a journal record: the rest is a snappy block of a remote-write 1.0 request.
 pub(crate) const FORMAT_V1: u8 = 1;
+/// The same of a remote-write 2.0 request.
+pub(crate) const FORMAT_V2: u8 = 2;
+
+/// The first byte of the records of a version.
+pub(crate) fn format_of(version: WriteVersion) -> u8 {
+    match version {
+        WriteVersion::V1 => FORMAT_V1,
+        WriteVersion::V2 => FORMAT_V2,
+    }
+}

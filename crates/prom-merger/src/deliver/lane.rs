@@ -178,6 +178,7 @@ impl Lane {
             stage: Stage::Delivery,
             reason,
             status,
+            protocol: prom_remote_http::WriteVersion::V1,
             series: summary.map_or(0, |summary| summary.series),
             samples: summary.map_or(0, |summary| summary.samples + summary.histograms),
         }

@@ -1,7 +1,10 @@
 //! The merger in this process, over loopback.
 
 mod commands;
+mod configuration;
 mod dead_letters;
+mod ingest_rules;
+mod ingest_v2;
 mod journal_commands;
 mod poison;
 mod support;
@@ -383,7 +386,7 @@ extra: 1
 fn a_short_configuration_has_the_documented_defaults() {
     let text = "data: d\nsources: [{name: kafka}]\ndestination: {url: 'http://tsdb:9090/api/v1/write'}\n";
     let config = Config::parse("merger.yaml", text).unwrap();
-    assert_eq!(config.listen.to_string(), "127.0.0.1:9099");
+    assert_eq!(config.web.listen.to_string(), "127.0.0.1:9099");
     assert_eq!((config.label.as_str(), config.sources[0].value.as_str()), ("source", "kafka"));
     assert_eq!(config.journal.segment_bytes, 64 << 20);
     assert_eq!(config.retry.maximum.as_secs(), 5);
