@@ -5,7 +5,7 @@ mod receiver;
 mod store;
 mod write;
 
-pub use read::{Answer, capture_stream, read_samples, read_streamed};
+pub use read::{Answer, capture_series, capture_stream, read_samples, read_streamed};
 pub use receiver::{Received, Receiver};
 pub use store::Store;
 pub use write::{batch, client, negotiator, request};

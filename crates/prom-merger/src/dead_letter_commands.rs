@@ -42,7 +42,7 @@ pub(crate) enum Action {
     },
     /// Give them back to delivery, as at ingest, and drop them; what is still invalid stays
     Replay(Range),
-    /// Write each as SOURCE-POSITION.json (why, and which protocol) and SOURCE-POSITION.snappy (the remote-write body)
+    /// Write each as SOURCE-POSITION.json (why, and of which format) and SOURCE-POSITION.snappy (the remote-write body)
     Export {
         #[command(flatten)]
         range: Range,
@@ -128,8 +128,8 @@ fn show(config: &Config, source: &str, position: u64) -> Result<(), Box<dyn Erro
     decompress(&body, &Limits::default(), &mut message)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}", line(source, &letter)?)?;
-    let protocol = letter.header.as_ref().map_or(WriteVersion::V1, |header| header.protocol);
-    match protocol {
+    let version = letter.header.as_ref().ok().and_then(|header| header.version());
+    match version.ok_or("the body is of a format that this version does not know")? {
         WriteVersion::V1 => {
             for series in WriteRequestView::new(&message).series() {
                 let series = series?;

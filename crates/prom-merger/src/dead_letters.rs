@@ -10,11 +10,14 @@ use std::path::PathBuf;
 
 use prom_remote_http::WriteVersion;
 use sample_journal::{AppendError, Journal, Position, ReadError};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::stored::body;
 pub use self::stored::{ChangeLettersError, OpenLettersError, Replayed, StoredDeadLetters};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    source::{FORMAT_V1, version_of},
+};
 
 /// Why a request, or a part of one, is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,32 +31,21 @@ pub struct Header {
     pub reason: String,
     /// The receiver's HTTP status, if it was asked.
     pub status: Option<u16>,
-    /// The version of remote write that the body is of: `1.0` (also where it is not told) or `2.0`.
-    #[serde(default = "oldest_version", serialize_with = "put_version", deserialize_with = "read_version")]
-    pub protocol: WriteVersion,
     /// How many series the body has; 0 if it cannot be read.
     pub series: usize,
     /// How many samples and histograms they have.
     pub samples: usize,
+    /// The destination that refused it; others may have taken it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// What the body is: a snappy block of a remote-write request, of 1.0 if 1, of 2.0 if 2.
+    #[serde(default = "first_format")]
+    pub format: u8,
 }
 
-fn oldest_version() -> WriteVersion {
-    WriteVersion::V1
-}
-
-fn put_version<S: Serializer>(version: &WriteVersion, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match version {
-        WriteVersion::V1 => "1.0",
-        WriteVersion::V2 => "2.0",
-    })
-}
-
-fn read_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WriteVersion, D::Error> {
-    match &*String::deserialize(deserializer)? {
-        "1.0" => Ok(WriteVersion::V1),
-        "2.0" => Ok(WriteVersion::V2),
-        other => Err(D::Error::custom(format_args!("unknown protocol {other:?}"))),
-    }
+/// That of the letters that do not say.
+fn first_format() -> u8 {
+    FORMAT_V1
 }
 
 /// Where a dead letter was set aside.
@@ -103,6 +95,13 @@ pub(crate) fn read(journal: &Journal, from: Position, limit: usize) -> Result<Ve
         }
     }
     Ok(letters)
+}
+
+impl Header {
+    /// The version of remote write that the body is of; `None` if the format is an unknown one.
+    pub fn version(&self) -> Option<WriteVersion> {
+        version_of(self.format)
+    }
 }
 
 impl DeadLetter {

@@ -3,9 +3,10 @@
 //! Data goes one way: [`ingest`] checks a request and appends it to its source's journal; only when that is durable is the
 //! sender told so; [`deliver`] reads the journal, gives every series the label of its source, and sends it on until the
 //! destination has it. What can never be delivered goes to the [`dead_letters`] with the reason. Sources share nothing but
-//! the destination: each has its own server, journal, lane and dead letters.
+//! the destinations: each has its own server, journal, lanes and dead letters. Destinations share nothing either: what one
+//! has not got is kept for it, and the others go on.
 //!
-//! Delivery is at least once: after a crash up to 64 requests are sent again, with the same bits, which a Prometheus takes
+//! Delivery is at least once: after a crash the last few requests are sent again, with the same bits, which a Prometheus takes
 //! as the same samples.
 //!
 //! Not yet here: replicas, backfill and verification.

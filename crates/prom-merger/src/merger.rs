@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use prom_remote::InvalidLabel;
-use prom_remote_http::{ClientConfig, ClientConfigError, ReadClient, WriteClient};
 use sample_journal::{CursorError, OpenDiskError, OpenError};
 use thiserror::Error;
 use tokio::{
@@ -15,11 +14,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
 use crate::{
-    config::{Config, SourceConfig},
-    deliver::Lane,
+    config::{Config, DestinationConfig, SourceConfig},
+    deliver::{Destination, DestinationError, Lanes},
     machine::Machine,
     preflight::{DestinationToCheck, SourceToCheck},
-    source::{CURSOR, SourceState},
+    source::SourceState,
     web::Web,
 };
 
@@ -32,11 +31,12 @@ pub struct Merger;
 pub struct Running {
     address: SocketAddr,
     server: JoinHandle<io::Result<()>>,
-    lanes: Vec<JoinHandle<()>>,
+    lanes: Lanes,
+    destinations: Vec<Arc<Destination>>,
+    config: Arc<Config>,
     sources: Vec<Arc<SourceState>>,
     stop_serving: CancellationToken,
-    stop_lanes: CancellationToken,
-    _stop_on_drop: [DropGuard; 2],
+    _stop_on_drop: DropGuard,
 }
 
 /// Why a merger did not start.
@@ -62,13 +62,23 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The destination's client cannot be made.
-    #[error("cannot send to {url}")]
-    Client {
-        /// The address.
-        url: String,
+    /// A destination cannot be used.
+    #[error("cannot use destination {name}")]
+    Destination {
+        /// The destination.
+        name: String,
         /// Why.
-        source: ClientConfigError,
+        source: DestinationError,
+    },
+    /// A lane cannot be made.
+    #[error("cannot deliver source {name} to {destination}: {reason}")]
+    Lane {
+        /// The source.
+        name: String,
+        /// The destination.
+        destination: String,
+        /// Why.
+        reason: String,
     },
     /// A folder cannot be created.
     #[error("cannot create folder {}", path.display())]
@@ -94,11 +104,13 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
-    /// A cursor cannot be made.
-    #[error("cannot open the cursor of source {name}")]
+    /// A cursor cannot be made, or not be removed.
+    #[error("cannot use the cursor of source {name} for {destination}")]
     Cursor {
         /// The source.
         name: String,
+        /// The destination.
+        destination: String,
         /// Why.
         source: CursorError,
     },
@@ -140,16 +152,18 @@ impl Merger {
         // First, as it costs nothing: what connects meanwhile waits.
         let listener = TcpListener::bind(config.web.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let clients = config.sources.iter().map(|_| clients(&config)).collect::<Result<Vec<_>, _>>()?;
+        let destinations = config.destinations.iter().map(|config| open_destination(config).map(Arc::new));
+        let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);
         let sources = open_sources(&config, &machine).await?;
 
-        let (stop_serving, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
-        let lanes = sources.iter().zip(clients).map(|(source, (client, reader))| {
-            let lane = Lane::new(Arc::clone(source), client, reader, &config, stop_lanes.clone());
-            tokio::spawn(lane.run())
-        });
-        let lanes = lanes.collect();
+        let stop_serving = CancellationToken::new();
+        let lanes = Lanes::new();
+        for source in &sources {
+            for destination in &destinations {
+                lanes.start(source, destination, &config.retry)?;
+            }
+        }
         let router = Web::new(&config, &sources, stop_serving.clone()).router();
         let serve =
             axum::serve(listener, router).with_graceful_shutdown(stop_serving.clone().cancelled_owned());
@@ -159,54 +173,39 @@ impl Merger {
             address,
             server,
             lanes,
+            destinations,
+            config,
             sources,
-            _stop_on_drop: [stop_serving.clone().drop_guard(), stop_lanes.clone().drop_guard()],
+            _stop_on_drop: stop_serving.clone().drop_guard(),
             stop_serving,
-            stop_lanes,
         })
     }
 }
 
 impl Merger {
-    /// Makes of a configuration what [`preflight`](crate::preflight::preflight) looks at.
+    /// Makes of a configuration what [`preflight`](crate::preflight::preflight) looks at. Blocks on files of secrets.
     ///
     /// # Errors
     /// A client cannot be made.
     pub fn to_check(config: &Config) -> Result<(Vec<DestinationToCheck>, Vec<SourceToCheck>), StartError> {
-        let (writer, reader) = clients(config)?;
-        let destination = DestinationToCheck {
-            name: CURSOR.to_owned(),
-            url: config.destination.url.clone(),
-            writer,
-            reader,
-            max_body_bytes: usize::try_from(config.limits.decoded).unwrap_or(usize::MAX),
-        };
+        let max_body_bytes = usize::try_from(config.limits.decoded).unwrap_or(usize::MAX);
+        let destinations = config.destinations.iter().map(|destination| {
+            let (writer, reader) = open_destination(destination)?.clients();
+            let (name, url) = (destination.name.clone(), destination.url.clone());
+            Ok(DestinationToCheck { name, url, writer, reader, max_body_bytes })
+        });
         let source = |source: &SourceConfig| SourceToCheck {
             name: source.name.clone(),
             future_limit_ms: i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX),
             api: None,
         };
-        Ok((vec![destination], config.sources.iter().map(source).collect()))
+        Ok((destinations.collect::<Result<_, _>>()?, config.sources.iter().map(source).collect()))
     }
 }
 
-/// The clients of one source: to write, and to read where the destination can be asked.
-fn clients(config: &Config) -> Result<(WriteClient, Option<ReadClient>), StartError> {
-    let destination = &config.destination;
-    let writer = WriteClient::new(client_config(&destination.url, config)?);
-    let writer = writer.map_err(|source| StartError::Client { url: destination.url.clone(), source })?;
-    let Some(url) = &destination.read_url else { return Ok((writer, None)) };
-    let reader = ReadClient::new(client_config(url, config)?);
-    let reader = reader.map_err(|source| StartError::Client { url: url.clone(), source })?;
-    Ok((writer, Some(reader)))
-}
-
-fn client_config(url: &str, config: &Config) -> Result<ClientConfig, StartError> {
-    let mut client =
-        ClientConfig::new(url).map_err(|source| StartError::Client { url: url.to_owned(), source })?;
-    client.timeout = config.destination.timeout;
-    client.user_agent = concat!("prom-merger/", env!("CARGO_PKG_VERSION")).to_owned();
-    Ok(client)
+fn open_destination(config: &DestinationConfig) -> Result<Destination, StartError> {
+    let failed = |source| StartError::Destination { name: config.name.clone(), source };
+    Destination::open(config).map_err(failed)
 }
 
 /// Opens all at once, as each reads its whole journal.
@@ -234,6 +233,25 @@ impl Running {
         self.address
     }
 
+    /// Stops the delivery of a source to a destination and waits until its place is stored; tells whether that was in time.
+    /// What it has not delivered is kept in the journal.
+    pub async fn stop_lane(&self, source: &str, destination: &str, deadline: Duration) -> bool {
+        self.lanes.stop(source, destination, Instant::now() + deadline).await
+    }
+
+    /// Starts the delivery of a source to a destination at its stored place, if both are configured and it does not run.
+    ///
+    /// # Errors
+    /// A cursor that cannot be opened. Blocks on files for one that is new.
+    pub fn start_lane(&self, source: &str, destination: &str) -> Result<(), StartError> {
+        let source = self.sources.iter().find(|known| known.name == source);
+        let destination = self.destinations.iter().find(|known| known.name() == destination);
+        match (source, destination) {
+            (Some(source), Some(destination)) => self.lanes.start(source, destination, &self.config.retry),
+            _ => Ok(()),
+        }
+    }
+
     /// Stops accepting, answers what is under way, stops the lanes, stores their cursors and closes the journals.
     ///
     /// What is not delivered stays in the journals for the next start.
@@ -255,12 +273,8 @@ impl Running {
                 unfinished = Some("requests");
             }
         }
-        self.stop_lanes.cancel();
-        for lane in &mut self.lanes {
-            if timeout_at(end, &mut *lane).await.is_err() {
-                lane.abort();
-                unfinished = Some("deliveries");
-            }
+        if !self.lanes.stop_all(end).await {
+            unfinished = Some("deliveries");
         }
         let sources = std::mem::take(&mut self.sources);
         let closing = spawn_blocking(move || {

@@ -1,13 +1,13 @@
-//! One source: what its ingest and its lane share.
+//! One source: what its ingest and its lanes share.
 
 use std::{
+    collections::BTreeMap,
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
     time::Duration,
 };
 
-use bytes::Bytes;
-use prom_remote::{Compressor, LabelEdit, LabelSplicer, Limits};
+use prom_remote::{LabelEdit, LabelSplicer, Limits, RelabelRule};
 use prom_remote_http::WriteVersion;
 use sample_journal::{AppendError, Journal, JournalHooks, Recovery};
 use tokio::{
@@ -22,7 +22,7 @@ use crate::{
     dead_letters,
     ingest::{ActiveSeries, RateLimit},
     machine::Machine,
-    metrics::{JournalSizes, SourceMetrics},
+    metrics::{JournalSizes, LaneMetrics, LaneState, SourceMetrics},
     token::Token,
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct SourceState {
     /// New series over this number are refused; no limit if 0.
     pub(crate) max_active_series: usize,
     pub(crate) active_series: Arc<ActiveSeries>,
+    /// Rules for each series before it gets the label.
+    pub(crate) relabel: Vec<RelabelRule>,
     /// Samples further ahead of the clock are refused; no limit if zero.
     pub(crate) future_limit: Duration,
     pub(crate) limits: Limits,
@@ -50,14 +52,9 @@ pub(crate) struct SourceState {
     /// Changes after each commit of the journal.
     pub(crate) committed: watch::Receiver<u64>,
     pub(crate) metrics: Arc<SourceMetrics>,
+    /// By destination.
+    lanes: Arc<RwLock<BTreeMap<String, Arc<LaneMetrics>>>>,
     machine: Machine,
-}
-
-/// What making an outgoing body needs besides; worth keeping for the next one.
-#[derive(Default)]
-pub(crate) struct Workspace {
-    labelled: Vec<u8>,
-    compressor: Compressor,
 }
 
 impl SourceState {
@@ -88,11 +85,7 @@ impl SourceState {
             ..JournalHooks::default()
         };
         let dead_letters = open_journal(config, machine, &source.name, dead_letters::KIND, hooks)?;
-        let metrics = Arc::new(SourceMetrics::default());
-        let cursor = journal
-            .cursor(CURSOR)
-            .map_err(|error| StartError::Cursor { name: source.name.clone(), source: error })?;
-        metrics.delivered_position.store(cursor.position().as_u64(), Ordering::Relaxed);
+        forget_cursors(config, &source.name, &journal)?;
         Ok(Self {
             name: source.name.clone(),
             token,
@@ -103,24 +96,34 @@ impl SourceState {
             rate: RateLimit::new(&source.limits),
             max_active_series: source.limits.active_series,
             active_series: Arc::default(),
+            relabel: source.relabel.clone(),
             future_limit: source.future_limit,
             limits: source.limits.remote(),
             max_in_flight: source.limits.in_flight,
             journal: Arc::new(journal),
             dead_letters: Arc::new(dead_letters),
             committed,
-            metrics,
+            metrics: Arc::default(),
+            lanes: Arc::default(),
             machine: machine.clone(),
         })
     }
 
-    /// Makes of a message what goes out: with the label, compressed.
-    pub(crate) fn outgoing_body(&self, message: &[u8], workspace: &mut Workspace) -> Result<Bytes, String> {
-        let Workspace { labelled, compressor } = workspace;
-        let mut body = Vec::new();
-        self.splicer.splice(message, &self.limits, labelled).map_err(|error| error.to_string())?;
-        compressor.compress(labelled, &mut body).map_err(|error| error.to_string())?;
-        Ok(body.into())
+    /// The counters of the lane to a destination. From now on its cursor keeps the journal. Blocks on files if the cursor
+    /// is new.
+    pub(crate) fn open_lane(&self, destination: &str) -> Result<Arc<LaneMetrics>, StartError> {
+        let cursor = self.journal.cursor(destination).map_err(|source| StartError::Cursor {
+            name: self.name.clone(),
+            destination: destination.to_owned(),
+            source,
+        })?;
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        let metrics = lanes.entry(destination.to_owned()).or_insert_with(|| {
+            let metrics = LaneMetrics::default();
+            metrics.delivered_position.store(cursor.position().as_u64(), Ordering::Relaxed);
+            Arc::new(metrics)
+        });
+        Ok(Arc::clone(metrics))
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -130,17 +133,23 @@ impl SourceState {
     pub(crate) fn sizes(&self) -> JournalSizes {
         let statistics = self.journal.statistics();
         let dead_letters = self.dead_letters.statistics();
-        let delivered = self.metrics.delivered_position.load(Ordering::Relaxed);
+        let end = statistics.durable_end.as_u64();
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let lane = |(destination, metrics): (&String, &Arc<LaneMetrics>)| LaneState {
+            destination: destination.clone(),
+            metrics: Arc::clone(metrics),
+            undelivered_records: end.saturating_sub(metrics.delivered_position.load(Ordering::Relaxed)),
+        };
         JournalSizes {
             disk_bytes: statistics.bytes_on_disk,
             queued_bytes: statistics.pending_bytes,
-            undelivered_records: statistics.durable_end.as_u64().saturating_sub(delivered),
             failed_commits: statistics.failed_commits,
             commits: statistics.commits,
             dead_letter_bytes: dead_letters.bytes_on_disk,
             dead_letter_records: dead_letters.records,
             active_series: (self.max_active_series > 0)
                 .then(|| self.active_series.count(Instant::now()) as u64),
+            lanes: lanes.iter().map(lane).collect(),
         }
     }
 }
@@ -152,6 +161,35 @@ fn splicer(config: &Config, source: &SourceConfig) -> Result<LabelSplicer, Start
         OnConflict::Replace => LabelEdit::replace(&config.label, &source.value),
     };
     LabelSplicer::with_edits([edit]).map_err(StartError::Label)
+}
+
+/// Forgets what the configuration says is gone for good, and tells of cursors that nothing moves any more.
+fn forget_cursors(config: &Config, source: &str, journal: &Journal) -> Result<(), StartError> {
+    let end = journal.durable_end().as_u64();
+    for (destination, position) in journal.cursors() {
+        let is_known = config.destinations.iter().any(|known| known.name == destination);
+        let undelivered = end.saturating_sub(position.as_u64());
+        if is_known {
+            continue;
+        }
+        if !config.forgotten_destinations.contains(&destination) {
+            warn!(
+                source,
+                destination,
+                undelivered,
+                "no such destination any more: its place keeps the journal until it is a destination again, or stands in \
+                 forgotten_destinations"
+            );
+            continue;
+        }
+        journal.remove_cursor(&destination).map_err(|error| StartError::Cursor {
+            name: source.to_owned(),
+            destination: destination.clone(),
+            source: error,
+        })?;
+        warn!(source, destination, undelivered, "destination is forgotten");
+    }
+    Ok(())
 }
 
 fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
@@ -198,11 +236,15 @@ pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), App
 }
 
 pub(crate) const JOURNAL_KIND: &str = "journal";
-pub(crate) const CURSOR: &str = "tsdb";
 /// The first byte of a journal record: the rest is a snappy block of a remote-write 1.0 request.
 pub(crate) const FORMAT_V1: u8 = 1;
 /// The same of a remote-write 2.0 request.
 pub(crate) const FORMAT_V2: u8 = 2;
+
+/// The version that the records with this first byte are of.
+pub(crate) fn version_of(format: u8) -> Option<WriteVersion> {
+    [WriteVersion::V1, WriteVersion::V2].into_iter().find(|version| format_of(*version) == format)
+}
 
 /// The first byte of the records of a version.
 pub(crate) fn format_of(version: WriteVersion) -> u8 {

@@ -465,7 +465,8 @@ impl<'a> StoredJournal<'a> {
                 let header = DeadLetter::parse(Position::START, payload).header?;
                 let body = dead_letters::body(payload);
                 prom_remote::decompress(body, limits, scratch).map_err(|error| error.to_string())?;
-                ingest::summary_of(header.protocol, scratch, limits).map_err(|error| error.to_string())
+                let version = header.version().ok_or("the body is of an unknown format")?;
+                ingest::summary_of(version, scratch, limits).map_err(|error| error.to_string())
             }
         }
     }

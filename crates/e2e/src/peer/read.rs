@@ -49,8 +49,22 @@ pub fn read_streamed(base: &str, name: &str, range: TimeRange) -> Answer {
 /// When it gives no right answer.
 pub fn capture_stream(base: &str, name: &str, range: TimeRange) -> Answer {
     let limits = Limits::default();
+    let parts = capture_series(base, name, range);
+    let encodings = parts.iter().flat_map(|series| &series.chunks).map(|chunk| chunk.encoding).collect();
+    let decode = |series: &StreamedSeries| {
+        let content = series.decode(range, &limits).expect("the chunks are sound");
+        Series::read(pairs(&series.labels), content)
+    };
+    Answer { series: parts.iter().map(decode).collect(), encodings }
+}
+
+/// Asks for a stream of chunks and takes the body as it comes; the chunks stay as they are.
+///
+/// # Panics
+/// When it gives no right answer.
+pub fn capture_series(base: &str, name: &str, range: TimeRange) -> Vec<StreamedSeries> {
     let body = capture(base, name, range);
-    let mut stream = ReadStream::new(1, &limits);
+    let mut stream = ReadStream::new(1, &Limits::default());
     let mut parts = Vec::new();
     // Frames do not end where pieces do.
     for piece in body.chunks(1_000) {
@@ -60,12 +74,7 @@ pub fn capture_stream(base: &str, name: &str, range: TimeRange) -> Answer {
         }
     }
     parts.extend(stream.finish().expect("the stream is whole"));
-    let encodings = parts.iter().flat_map(|series| &series.chunks).map(|chunk| chunk.encoding).collect();
-    let decode = |series: &StreamedSeries| {
-        let content = series.decode(range, &limits).expect("the chunks are sound");
-        Series::read(pairs(&series.labels), content)
-    };
-    Answer { series: parts.iter().map(decode).collect(), encodings }
+    parts
 }
 
 fn by_client(base: &str, name: &str, range: TimeRange) -> SeriesSet {

@@ -32,7 +32,7 @@ fn check(file: &str) {
     assert!(chunks.len() > 50, "{file} has {} chunks", chunks.len());
     for (index, (expected, chunk)) in chunks.iter().enumerate() {
         let samples: Vec<_> = XorSamples::new(chunk).unwrap().map(Result::unwrap).collect();
-        assert_eq!(samples.len(), 120);
+        assert!((90..=240).contains(&samples.len()), "{file} chunk {index} has {} samples", samples.len());
         assert_eq!(digest(&samples), *expected, "{file} chunk {index}");
     }
 }

@@ -182,7 +182,7 @@ impl<'a> StoredDeadLetters<'a> {
         let limits = self.source.limits.remote();
         let header = DeadLetter::parse(Position::START, payload).header;
         let judged = header.ok().and_then(|header| {
-            let (version, compressed) = (header.protocol, body(payload).to_vec());
+            let (version, compressed) = (header.version()?, body(payload).to_vec());
             let mut decoded = Vec::new();
             decompress(&compressed, &limits, &mut decoded).ok()?;
             let refuses_label = self.source.on_conflict == OnConflict::Refuse;

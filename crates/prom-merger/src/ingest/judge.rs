@@ -16,7 +16,7 @@ use super::active_series::ActiveSeries;
 use crate::{
     config::OnConflict,
     dead_letters::{Header, Stage},
-    source::SourceState,
+    source::{SourceState, format_of},
 };
 
 /// A request as it came.
@@ -266,9 +266,10 @@ impl Refused {
             stage: Stage::Ingest,
             reason,
             status: None,
-            protocol: version,
             series: summary.series,
             samples: summary.samples + summary.histograms,
+            destination: None,
+            format: format_of(version),
         };
         Ok(Self { header, body, why })
     }

@@ -58,7 +58,7 @@ fn letters(data: &tempfile::TempDir) -> Vec<(WriteVersion, String, Vec<u8>)> {
     let read = |letter: prom_merger::dead_letters::DeadLetter| {
         let (letter, body) = stored.letter(letter.position).unwrap().unwrap();
         let header = letter.header.unwrap();
-        (header.protocol, header.reason, body)
+        (header.version().unwrap(), header.reason, body)
     };
     stored.list().unwrap().into_iter().filter(is_of_ingest).map(read).collect()
 }

@@ -1,12 +1,15 @@
 //! The merger in this process, over loopback.
 
+mod coalescing;
 mod commands;
 mod configuration;
 mod dead_letters;
+mod fan_out;
 mod ingest_rules;
 mod ingest_v2;
 mod journal_commands;
 mod poison;
+mod protocols;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

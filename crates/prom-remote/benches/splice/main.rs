@@ -11,46 +11,8 @@ use std::{
 };
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use payload::Payload;
+use payload::{Payload, Version};
 use prom_remote::{Compressor, LabelSplicer, Limits, decompress, validate, validate_v2};
-
-#[derive(Clone, Copy)]
-enum Version {
-    V1,
-    V2,
-}
-
-/// One payload in the form in which it comes.
-struct Case {
-    name: String,
-    version: Version,
-    request: Vec<u8>,
-    block: Vec<u8>,
-}
-
-impl Case {
-    fn new(name: &str, version: Version, request: Vec<u8>) -> Self {
-        let mut block = Vec::new();
-        Compressor::new().compress(&request, &mut block).expect("a small request");
-        let version_name = match version {
-            Version::V1 => "1.0",
-            Version::V2 => "2.0",
-        };
-        Self { name: format!("{name}-{version_name}"), version, request, block }
-    }
-}
-
-fn cases() -> Vec<Case> {
-    let payloads = [
-        ("kafka-like", payload::kafka_like()),
-        ("node-like", payload::node_like()),
-        ("kubernetes-like", payload::kubernetes_like()),
-    ];
-    let both = |(name, payload): (&str, Payload)| {
-        [Case::new(name, Version::V1, payload.v1), Case::new(name, Version::V2, payload.v2)]
-    };
-    payloads.into_iter().flat_map(both).collect()
-}
 
 /// The least that any forwarder pays: the crate `snap` into buffers that are there.
 struct SnappyLimit {
@@ -60,11 +22,12 @@ struct SnappyLimit {
 }
 
 impl SnappyLimit {
-    fn new(request: &[u8]) -> Self {
+    fn new(payload: &Payload) -> Self {
+        let longest = payload.bodies.iter().map(|body| body.request.len()).max().unwrap_or_default();
         Self {
             encoder: snap::raw::Encoder::new(),
-            decoded: vec![0; request.len()],
-            compressed: vec![0; snap::raw::max_compress_len(request.len())],
+            decoded: vec![0; longest],
+            compressed: vec![0; snap::raw::max_compress_len(longest)],
         }
     }
 
@@ -100,8 +63,11 @@ impl Forwarder {
     /// Returns the length of the compressed request.
     fn run(&mut self, version: Version, block: &[u8]) -> usize {
         self.decompress(block);
-        self.splice(version);
-        self.compress()
+        let decoded = std::mem::take(&mut self.decoded);
+        self.splice_of(version, &decoded);
+        self.decoded = decoded;
+        self.compressor.compress(&self.spliced, &mut self.compressed).expect("a small request");
+        self.compressed.len()
     }
 
     fn decompress(&mut self, block: &[u8]) -> usize {
@@ -109,105 +75,121 @@ impl Forwarder {
         self.decoded.len()
     }
 
-    fn splice(&mut self, version: Version) -> usize {
-        let (splicer, decoded, limits) = (&self.splicer, &self.decoded, &self.limits);
+    fn splice_of(&mut self, version: Version, request: &[u8]) {
         let (validation, _) = match version {
-            Version::V1 => splicer.splice_valid(decoded, limits, &mut self.spliced),
-            Version::V2 => splicer.splice_valid_v2(decoded, limits, &mut self.spliced),
+            Version::V1 => self.splicer.splice_valid(request, &self.limits, &mut self.spliced),
+            Version::V2 => self.splicer.splice_valid_v2(request, &self.limits, &mut self.spliced),
         }
         .expect("well formed");
         assert!(validation.verdicts.is_empty());
-        self.spliced.len()
-    }
-
-    fn compress(&mut self) -> usize {
-        self.compressor.compress(&self.spliced, &mut self.compressed).expect("a small request");
-        self.compressed.len()
     }
 }
 
 fn benches(criterion: &mut Criterion) {
-    for case in cases() {
-        steps(criterion, &case);
+    let payloads: Vec<_> = Payload::all().collect();
+    for payload in &payloads {
+        steps(criterion, payload);
     }
     if std::env::args().any(|argument| argument == "--profile-time") {
         return;
     }
-    println!("\n{:<24} {:>9} {:>9} {:>7} {:>9} {:>7}", "payload", "limit", "path", "ratio", "prost", "ratio");
-    for case in cases() {
-        ratios(&case);
+    println!(
+        "\n{:<16} {:>6} {:>9} {:>9} {:>6} {:>9} {:>6}",
+        "payload", "labels", "limit", "path", "ratio", "prost", "ratio"
+    );
+    for payload in &payloads {
+        ratios(payload);
     }
 }
 
-fn steps(criterion: &mut Criterion, case: &Case) {
-    let mut group = criterion.benchmark_group(case.name.as_str());
-    group.throughput(Throughput::Elements(payload::SERIES as u64));
+fn steps(criterion: &mut Criterion, payload: &Payload) {
+    let mut group = criterion.benchmark_group(payload.name());
+    group.throughput(Throughput::Elements(payload.samples() as u64));
     group.sample_size(20);
     group.warm_up_time(Duration::from_millis(200));
     group.measurement_time(Duration::from_secs(1));
-    let limits = Limits::default();
+    let (limits, version) = (Limits::default(), payload.version);
     let splicer = LabelSplicer::new("source", "kafka").expect("a plain label");
-    let (mut limit, mut forwarder) = (SnappyLimit::new(&case.request), Forwarder::new());
+    let (mut limit, mut forwarder) = (SnappyLimit::new(payload), Forwarder::new());
     let mut output = Vec::new();
-    group.bench_function("snappy-limit", |bencher| bencher.iter(|| limit.run(black_box(&case.block))));
+    let requests = || payload.bodies.iter().map(|body| black_box(&body.request[..]));
+    let blocks = || payload.bodies.iter().map(|body| black_box(&body.block[..]));
+    group.bench_function("snappy-limit", |bencher| {
+        bencher.iter(|| blocks().map(|block| limit.run(block)).sum::<usize>());
+    });
     group.bench_function("splice", |bencher| {
-        bencher.iter(|| match case.version {
-            Version::V1 => splicer.splice(black_box(&case.request), &limits, &mut output),
-            Version::V2 => splicer.splice_v2(black_box(&case.request), &limits, &mut output),
+        bencher.iter(|| {
+            requests().for_each(|request| {
+                let report = match version {
+                    Version::V1 => splicer.splice(request, &limits, &mut output),
+                    Version::V2 => splicer.splice_v2(request, &limits, &mut output),
+                };
+                black_box(report).expect("well formed");
+            });
         });
     });
     group.bench_function("splice-valid", |bencher| {
-        bencher.iter(|| match case.version {
-            Version::V1 => splicer.splice_valid(black_box(&case.request), &limits, &mut output),
-            Version::V2 => splicer.splice_valid_v2(black_box(&case.request), &limits, &mut output),
-        });
+        bencher.iter(|| requests().for_each(|request| forwarder.splice_of(version, request)));
     });
     group.bench_function("validate", |bencher| {
-        bencher.iter(|| match case.version {
-            Version::V1 => validate(black_box(&case.request), &limits),
-            Version::V2 => validate_v2(black_box(&case.request), &limits),
+        bencher.iter(|| {
+            requests().for_each(|request| {
+                let report = match version {
+                    Version::V1 => validate(request, &limits),
+                    Version::V2 => validate_v2(request, &limits),
+                };
+                black_box(report).expect("well formed");
+            });
         });
     });
     group.bench_function("whole-path", |bencher| {
-        bencher.iter(|| forwarder.run(case.version, black_box(&case.block)));
+        bencher.iter(|| blocks().map(|block| forwarder.run(version, block)).sum::<usize>());
     });
     group.finish();
 }
 
 /// Runs limit, path and prost in turn, so that what else the machine does meets all of them alike.
-fn ratios(case: &Case) {
-    let (mut limit, mut forwarder) = (SnappyLimit::new(&case.request), Forwarder::new());
+fn ratios(payload: &Payload) {
+    let (mut limit, mut forwarder) = (SnappyLimit::new(payload), Forwarder::new());
     let mut prost = prost_route::Route::new();
     let mut best = [Duration::MAX; 6];
     let mut lengths = [0; 6];
-    let end = Instant::now() + Duration::from_secs(3);
+    let version = payload.version;
+    let blocks = || payload.bodies.iter().map(|body| black_box(&body.block[..]));
+    let end = Instant::now() + Duration::from_secs(4);
     while Instant::now() < end {
         for _ in 0..8 {
-            (lengths[0], best[0]) = timed(best[0], || limit.run(&case.block));
-            (lengths[1], best[1]) = timed(best[1], || forwarder.run(case.version, &case.block));
-            (lengths[3], best[3]) = timed(best[3], || forwarder.decompress(&case.block));
-            (lengths[4], best[4]) = timed(best[4], || forwarder.splice(case.version));
-            (lengths[5], best[5]) = timed(best[5], || forwarder.compress());
+            (lengths[0], best[0]) = timed(best[0], || blocks().map(|block| limit.run(block)).sum());
+            (lengths[1], best[1]) =
+                timed(best[1], || blocks().map(|block| forwarder.run(version, block)).sum());
         }
-        (lengths[2], best[2]) = timed(best[2], || prost.run(case.version, &case.block));
+        (lengths[2], best[2]) = timed(best[2], || blocks().map(|block| prost.run(version, block)).sum());
+        (lengths[3], best[3]) = timed(best[3], || blocks().map(|block| forwarder.decompress(block)).sum());
+        (lengths[4], best[4]) = timed(best[4], || {
+            payload.bodies.iter().for_each(|body| forwarder.splice_of(version, black_box(&body.request)));
+            0
+        });
     }
-    let micros = best.map(|best| best.as_secs_f64() * 1e6);
+    // A request, in the mean.
+    let micros = best.map(|best| best.as_secs_f64() * 1e6 / payload.bodies.len() as f64);
+    let bytes: usize = payload.bodies.iter().map(|body| body.request.len()).sum();
     println!(
-        "{:<24} {:>6.0} us {:>6.0} us {:>7.2} {:>6.0} us {:>7.2}   {} bytes, {} compressed, {} of the path ({:+.1} %)",
-        case.name,
+        "{:<16} {:>6.1} {:>6.0} us {:>6.0} us {:>6.2} {:>6.0} us {:>6.2}   {} bytes, {} compressed, {} of the path ({:+.1} %)",
+        payload.name(),
+        payload.mean_labels(),
         micros[0],
         micros[1],
         micros[1] / micros[0],
         micros[2],
         micros[2] / micros[0],
-        case.request.len(),
-        lengths[0],
-        lengths[1],
+        bytes / payload.bodies.len(),
+        lengths[0] / payload.bodies.len(),
+        lengths[1] / payload.bodies.len(),
         (lengths[1] as f64 / lengths[0] as f64 - 1.0) * 100.0,
     );
     println!(
-        "{:<24} decompress {:.0} us, validate and splice {:.0} us, compress {:.0} us",
-        "  of the path", micros[3], micros[4], micros[5],
+        "{:<16} decompress {:.0} us, validate and splice {:.0} us",
+        "  of the path", micros[3], micros[4]
     );
 }
 

@@ -7,7 +7,7 @@ use self::{
     prometheus::{Label, WriteRequest},
     write_v2::Request,
 };
-use crate::Version;
+use crate::payload::Version;
 
 #[allow(dead_code, unreachable_pub, clippy::all, reason = "generated, and most of it has no use here")]
 mod prometheus {

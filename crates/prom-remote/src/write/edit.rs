@@ -1,6 +1,6 @@
 //! Edits of a label set, as values, and the plan of what they make of a series.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, cmp::Ordering, ops::Range};
 
 use thiserror::Error;
 
@@ -240,6 +240,7 @@ impl<'a> Item<'a> {
 /// What a series of clean labels becomes: pieces in the order of the new labels.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
+    /// May be empty if there is an `insertion`.
     pub(super) pieces: Vec<Piece>,
     pub(super) had_conflict: bool,
     /// No piece changes the bytes of a label.
@@ -260,7 +261,12 @@ pub(super) enum Piece {
 
 impl Plan {
     /// Plans for a series whose labels have these names: sorted, unique, none with an empty value.
-    pub(super) fn new<'a>(edits: &'a [LabelEdit], names: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub(super) fn new<'a>(edits: &'a [LabelEdit], names: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
+        if let [LabelEdit::Add { name, .. }] = edits
+            && let Some(place) = free_place(name.as_bytes(), names.clone())
+        {
+            return Self { is_plain: true, insertion: Some((place, 0)), ..Self::default() };
+        }
         let mut items: Vec<_> =
             names.enumerate().map(|(index, name)| Item::kept(name, false, index)).collect();
         let count = items.len();
@@ -290,6 +296,20 @@ impl Plan {
         };
         Self { pieces, had_conflict, is_plain, insertion }
     }
+}
+
+/// The number of the label before which one of this name belongs; `None` if there is one of this name.
+#[inline]
+fn free_place<'a>(name: &[u8], names: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
+    let mut place = 0;
+    for other in names {
+        match other.cmp(name) {
+            Ordering::Less => place += 1,
+            Ordering::Equal => return None,
+            Ordering::Greater => break,
+        }
+    }
+    Some(place)
 }
 
 /// Prometheus' `model.ExportedLabelPrefix`.

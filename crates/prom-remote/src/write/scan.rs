@@ -138,7 +138,7 @@ impl<'a> SeriesScanner<'a> {
     }
 
     /// The names of the labels of the last clean series.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> + Clone + '_ {
         self.labels.iter().map(|label| label.name)
     }
 

@@ -56,9 +56,10 @@ impl Merger {
     /// The value of a line of its metrics page.
     pub(super) fn metric(&self, name: &str, source: &str) -> Result<f64, String> {
         let page = http::get(&format!("http://{}/metrics", self.address))?;
-        let line = format!("prom_merger_{name}{{source=\"{source}\"}} ");
-        let value = page.lines().find_map(|found| found.strip_prefix(&line));
-        value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("no {line}in\n{page}"))
+        let start = format!("prom_merger_{name}{{source=\"{source}\"");
+        let line = page.lines().find(|found| found.starts_with(&start));
+        let value = line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok());
+        value.ok_or_else(|| format!("no {start} in\n{page}"))
     }
 
     /// Waits until everything of a source is delivered or set aside.

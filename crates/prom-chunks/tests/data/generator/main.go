@@ -48,12 +48,8 @@ type histogramJSON struct {
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "capture" {
-		capture(os.Args[2])
-		return
-	}
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: generator OUTPUT-FOLDER | generator capture OUTPUT-FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: generator OUTPUT-FOLDER")
 		os.Exit(2)
 	}
 	write(filepath.Join(os.Args[1], "floats.jsonl"), floats())

@@ -10,6 +10,7 @@ use crate::{
     Limits,
     wire::Fields,
     write::{
+        bytes::is_same,
         scan::{CleanSeries, Content, canonical_sample, common_prefix, differs_in_value_only, has_value},
         view::HistogramView,
     },
@@ -121,7 +122,7 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
     }
 
     /// The names of the labels of the last clean series.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> + Clone + '_ {
         self.labels.iter().map(|label| self.symbols.get(label.name).unwrap_or_default())
     }
 
@@ -292,9 +293,10 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
         }
         if let [METADATA_KEY, length @ 0..0x80, after @ ..] = rest
             && after.len() == usize::from(*length)
-            && after == self.known_metadata
+            && self.is_good_metadata(after)
         {
             self.has_metadata = true;
+            self.known_metadata = after;
             return Some(true);
         }
         if rest.is_empty() {
@@ -302,6 +304,16 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
         }
         self.scan_any_content(rest)?;
         Some(false)
+    }
+
+    /// Whether the references of the metadata are there; not said of what no encoder writes.
+    #[inline]
+    fn is_good_metadata(&self, metadata: &[u8]) -> bool {
+        if metadata.len() == self.known_metadata.len() && is_same(metadata, self.known_metadata) {
+            return true;
+        }
+        canonical_metadata(metadata)
+            .is_some_and(|refs| refs.iter().all(|&reference| self.symbols.get(reference).is_some()))
     }
 
     #[cold]
@@ -341,6 +353,26 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
     }
 }
 
+/// The references of help and unit, from the form that every encoder writes: type, help, unit, what is 0 left out.
+#[inline]
+fn canonical_metadata(metadata: &[u8]) -> Option<[u32; 2]> {
+    let mut rest = match metadata {
+        [0x08, 0..0x80, rest @ ..] => rest,
+        rest => rest,
+    };
+    let mut refs = [0; 2];
+    for (key, reference) in [HELP_KEY, UNIT_KEY].into_iter().zip(&mut refs) {
+        if let [first, after @ ..] = rest
+            && *first == key
+        {
+            let (number, length) = read_ref(after)?;
+            *reference = number;
+            rest = after.get(length..)?;
+        }
+    }
+    rest.is_empty().then_some(refs)
+}
+
 /// The packed references that a canonical series begins with, and the rest.
 #[inline]
 pub(super) fn packed_refs(body: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -376,4 +408,6 @@ pub(super) fn read_ref(bytes: &[u8]) -> Option<(u32, usize)> {
 
 pub(super) const LABEL_REFS_KEY: u8 = (LABEL_REFS as u8) << 3 | 2;
 const SAMPLE_KEY: u8 = (SAMPLES as u8) << 3 | 2;
+const HELP_KEY: u8 = 3 << 3;
+const UNIT_KEY: u8 = 4 << 3;
 const METADATA_KEY: u8 = (METADATA as u8) << 3 | 2;

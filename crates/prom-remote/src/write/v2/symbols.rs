@@ -45,6 +45,9 @@ impl<'a> SymbolTable<'a> {
         stop: Option<u32>,
     ) -> Result<(), DecodeError> {
         let mut fields = Fields::new(request);
+        let expected = (request.len() / BYTES_FOR_A_SYMBOL).min(limits.max_symbols).min(MAX_RESERVE);
+        self.symbols.reserve(expected);
+        self.is_clean.reserve(expected);
         self.is_leading = true;
         loop {
             let field = match fields.next_short(SYMBOL_KEY) {
@@ -119,4 +122,8 @@ impl<'a> SymbolTable<'a> {
     }
 }
 
+/// A request has a symbol for about so many of its bytes.
+const BYTES_FOR_A_SYMBOL: usize = 64;
+/// The most symbols that memory is taken for before they are there.
+const MAX_RESERVE: usize = 4_096;
 const SYMBOL_KEY: u8 = (SYMBOLS as u8) << 3 | 2;
