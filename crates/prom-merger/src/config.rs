@@ -4,6 +4,7 @@ pub(crate) mod destination;
 mod journal;
 mod limits;
 mod relabel;
+mod replicas;
 mod source;
 mod web;
 
@@ -21,6 +22,7 @@ pub use self::{
     },
     journal::JournalLimits,
     limits::IngestLimits,
+    replicas::ReplicasConfig,
     source::{OnConflict, PullConfig, SourceConfig},
     web::{WebConfig, WebTls},
 };

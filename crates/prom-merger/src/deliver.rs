@@ -29,7 +29,7 @@ use prom_remote_http::WriteError;
 use crate::metrics::FailureClass;
 
 pub use destination::DestinationError;
-pub(crate) use {destination::Destination, lane::Lane, lanes::Lanes, message::summary};
+pub(crate) use {backoff::Backoff, destination::Destination, lane::Lane, lanes::Lanes, message::summary};
 
 /// What a failed attempt means.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,6 +30,7 @@ pub(crate) use self::{
 };
 use crate::{
     dead_letters,
+    replicas::{self, ReplicaError},
     source::{self, SourceState, format_of},
 };
 
@@ -40,7 +41,7 @@ pub(crate) struct SourceSink {
 }
 
 impl WriteSink for SourceSink {
-    async fn write(&self, _source: &str, body: WriteBody) -> WriteOutcome {
+    async fn write(&self, replica: &str, body: WriteBody) -> WriteOutcome {
         let metrics = &self.source.metrics;
         metrics.received_requests.add(1);
         metrics.received_bytes.add(body.compressed.len() as u64);
@@ -52,7 +53,8 @@ impl WriteSink for SourceSink {
                 format!("source sends more than {} samples a second", self.source.rate.per_second());
             return WriteOutcome::Unavailable { retry_after: wait, message };
         }
-        match self.take(body).await {
+        let replica = (!replica.is_empty()).then_some(replica);
+        match self.take(replica, body).await {
             Ok(Taken { refused: None, .. }) => {
                 metrics.acknowledged_requests.add(1);
                 WriteOutcome::Stored
@@ -69,6 +71,8 @@ enum IngestError {
     Journal(AppendError),
     #[error("dead letters: {0}")]
     DeadLetters(AppendError),
+    #[error(transparent)]
+    Replicas(#[from] ReplicaError),
     #[error("request cannot be judged: {0}")]
     Judge(#[from] JudgeError),
     #[error("request cannot be judged: {0}")]
@@ -83,7 +87,7 @@ struct Taken {
 
 impl SourceSink {
     /// Makes the request durable.
-    async fn take(&self, body: WriteBody) -> Result<Taken, IngestError> {
+    async fn take(&self, replica: Option<&str>, body: WriteBody) -> Result<Taken, IngestError> {
         let incoming = Incoming { version: body.version, compressed: body.compressed, decoded: body.decoded };
         let version = incoming.version;
         let rules = Rules::of(&self.source);
@@ -96,11 +100,18 @@ impl SourceSink {
         // human empties.
         let mut written = WrittenCounts::default();
         if let Some(valid) = valid {
-            source::append(&self.source.journal, &[&[format_of(version)], &valid.body])
-                .await
-                .map_err(IngestError::Journal)?;
-            self.source.metrics.acknowledged_samples.add(sample_count(&valid.summary));
-            written = WrittenCounts::of_summary(&valid.summary);
+            let summary = valid.summary;
+            match &self.source.replicas {
+                None => source::append(&self.source.journal, &[&[format_of(version)], &valid.body])
+                    .await
+                    .map_err(IngestError::Journal)?,
+                Some(group) => {
+                    let incoming = replicas::Incoming::new(version, valid.body, &self.source.limits)?;
+                    group.take(replica, incoming).await?;
+                }
+            }
+            self.source.metrics.acknowledged_samples.add(sample_count(&summary));
+            written = WrittenCounts::of_summary(&summary);
         }
         let mut messages = Vec::new();
         for refused in refused {
@@ -133,6 +144,10 @@ impl SourceSink {
     fn refuse(&self, error: IngestError) -> WriteOutcome {
         let message = error.to_string();
         match &error {
+            IngestError::Replicas(error) if error.is_for_now() => {
+                warn!(source = self.source.name, message, "sender is told to wait");
+                WriteOutcome::Unavailable { retry_after: WHEN_FULL, message }
+            }
             IngestError::Journal(cause) | IngestError::DeadLetters(cause) => match cause {
                 AppendError::Full => {
                     warn!(source = self.source.name, message, "sender is told to wait");
@@ -146,7 +161,7 @@ impl SourceSink {
                     WriteOutcome::Failed { message }
                 }
             },
-            IngestError::Judge(_) | IngestError::Panic(_) => {
+            IngestError::Judge(_) | IngestError::Panic(_) | IngestError::Replicas(_) => {
                 error!(source = self.source.name, message, "request is not stored");
                 WriteOutcome::Failed { message }
             }

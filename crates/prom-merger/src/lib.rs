@@ -37,6 +37,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod backfill;
 pub mod config;
 pub mod dead_letters;
 pub mod deliver;
@@ -45,6 +46,7 @@ pub mod machine;
 mod merger;
 pub mod metrics;
 pub mod preflight;
+mod replicas;
 mod source;
 pub mod stored_journal;
 mod token;

@@ -17,12 +17,31 @@ use crate::{Config, StartError};
 
 /// Opens the storage of each journal.
 pub trait Disks: Send + Sync + 'static {
-    /// Opens the storage of the journal `kind` (`journal` or `dead-letters`) of a source; nobody else has it open until
+    /// Opens the storage of the journal `kind` (`journal`, `dead-letters`, `elections`; `replicas` with a dot and the
+    /// replica) of a source; nobody else has it open until
     /// it is dropped. Blocks on files.
     ///
     /// # Errors
     /// [`StartError`]: the storage cannot be used.
     fn open(&self, kind: &str, source: &str) -> Result<Box<dyn Storage>, StartError>;
+
+    /// The names of all journals of a kind that are there; none where they are not listed. Blocks on files.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn names(&self, kind: &str) -> io::Result<Vec<String>> {
+        let _ = kind;
+        Ok(Vec::new())
+    }
+
+    /// Removes a journal that nobody has open, if it is there. Blocks on files.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn remove(&self, kind: &str, name: &str) -> io::Result<()> {
+        let _ = (kind, name);
+        Ok(())
+    }
 }
 
 /// Tells the time.
@@ -79,6 +98,25 @@ impl Disks for Folders {
         let storage = DiskStorage::open(parent.join(source))
             .map_err(|error| StartError::Storage { name: source.to_owned(), source: error })?;
         Ok(Box::new(storage))
+    }
+
+    fn names(&self, kind: &str) -> io::Result<Vec<String>> {
+        let folder = match fs::read_dir(self.data.join(kind)) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let names = folder.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        Ok(names.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn remove(&self, kind: &str, name: &str) -> io::Result<()> {
+        let parent = self.data.join(kind);
+        match fs::remove_dir_all(parent.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        File::open(parent)?.sync_all()
     }
 }
 

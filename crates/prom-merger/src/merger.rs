@@ -17,7 +17,7 @@ use crate::{
     config::{Config, DestinationConfig, SourceConfig},
     deliver::{Destination, DestinationError, Lanes},
     machine::Machine,
-    preflight::{DestinationToCheck, SourceToCheck},
+    preflight::{DestinationToCheck, SourceApi, SourceApiError, SourceToCheck},
     source::SourceState,
     web::Web,
 };
@@ -34,9 +34,11 @@ pub struct Running {
     lanes: Lanes,
     destinations: Vec<Arc<Destination>>,
     config: Arc<Config>,
+    groups: Vec<JoinHandle<()>>,
+    stop_groups: CancellationToken,
     sources: Vec<Arc<SourceState>>,
     stop_serving: CancellationToken,
-    _stop_on_drop: DropGuard,
+    _stop_on_drop: [DropGuard; 2],
 }
 
 /// Why a merger did not start.
@@ -114,6 +116,22 @@ pub enum StartError {
         /// Why.
         source: CursorError,
     },
+    /// What is known of the replicas of a source cannot be read.
+    #[error("cannot begin with the replicas of source {name}")]
+    Replicas {
+        /// The source.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The HTTP API of a source cannot be asked.
+    #[error("cannot ask source {name}")]
+    SourceApi {
+        /// The source.
+        name: String,
+        /// Why.
+        source: SourceApiError,
+    },
     /// Opening panicked, or the runtime is shutting down.
     #[error("opening the journals broke off")]
     Broken(#[source] tokio::task::JoinError),
@@ -164,6 +182,9 @@ impl Merger {
                 lanes.start(source, destination, &config.retry)?;
             }
         }
+        let stop_groups = CancellationToken::new();
+        let groups = sources.iter().filter_map(|source| source.replicas.clone());
+        let groups = groups.map(|group| tokio::spawn(group.keep_up(stop_groups.clone()))).collect();
         let router = Web::new(&config, &sources, stop_serving.clone()).router();
         let serve =
             axum::serve(listener, router).with_graceful_shutdown(stop_serving.clone().cancelled_owned());
@@ -176,7 +197,9 @@ impl Merger {
             destinations,
             config,
             sources,
-            _stop_on_drop: stop_serving.clone().drop_guard(),
+            groups,
+            _stop_on_drop: [stop_serving.clone().drop_guard(), stop_groups.clone().drop_guard()],
+            stop_groups,
             stop_serving,
         })
     }
@@ -194,12 +217,15 @@ impl Merger {
             let (name, url) = (destination.name.clone(), destination.url.clone());
             Ok(DestinationToCheck { name, url, writer, reader, max_body_bytes })
         });
-        let source = |source: &SourceConfig| SourceToCheck {
-            name: source.name.clone(),
-            future_limit_ms: i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX),
-            api: None,
+        let source = |source: &SourceConfig| {
+            let name = source.name.clone();
+            let future_limit_ms = i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX);
+            let failed = |error| StartError::SourceApi { name: name.clone(), source: error };
+            let api = source.pull.as_ref().map(SourceApi::of_pull).transpose().map_err(failed)?.flatten();
+            Ok(SourceToCheck { name, future_limit_ms, api })
         };
-        Ok((destinations.collect::<Result<_, _>>()?, config.sources.iter().map(source).collect()))
+        let sources = config.sources.iter().map(source);
+        Ok((destinations.collect::<Result<_, _>>()?, sources.collect::<Result<_, _>>()?))
     }
 }
 
@@ -276,9 +302,19 @@ impl Running {
         if !self.lanes.stop_all(end).await {
             unfinished = Some("deliveries");
         }
+        self.stop_groups.cancel();
+        for group in &mut self.groups {
+            if timeout_at(end, &mut *group).await.is_err() {
+                group.abort();
+                unfinished = Some("replicas");
+            }
+        }
         let sources = std::mem::take(&mut self.sources);
         let closing = spawn_blocking(move || {
             for source in sources {
+                if let Some(replicas) = &source.replicas {
+                    replicas.close();
+                }
                 for journal in [&source.journal, &source.dead_letters] {
                     if let Err(error) = journal.close() {
                         error!(source = source.name, %error, "journal did not close cleanly");

@@ -9,7 +9,7 @@ use std::{
 
 use prom_remote::{LabelEdit, LabelSplicer, Limits, RelabelRule};
 use prom_remote_http::WriteVersion;
-use sample_journal::{AppendError, Journal, JournalHooks, Recovery};
+use sample_journal::{AppendError, Journal, JournalConfig, JournalHooks, Recovery};
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
@@ -23,8 +23,22 @@ use crate::{
     ingest::{ActiveSeries, RateLimit},
     machine::Machine,
     metrics::{JournalSizes, LaneMetrics, LaneState, SourceMetrics},
+    replicas::{self, ReplicaGroup},
     token::Token,
 };
+
+/// Which journals a source has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kinds {
+    journal: &'static str,
+    dead_letters: &'static str,
+}
+
+impl Kinds {
+    pub(crate) const LIVE: Self = Self { journal: JOURNAL_KIND, dead_letters: dead_letters::KIND };
+    /// Those of a backfill, which may run beside a merger.
+    pub(crate) const BACKFILL: Self = Self { journal: "backfill", dead_letters: "backfill-dead-letters" };
+}
 
 /// The journals and counters of one source.
 #[derive(Debug)]
@@ -48,6 +62,8 @@ pub(crate) struct SourceState {
     /// The most requests at a time.
     pub(crate) max_in_flight: usize,
     pub(crate) journal: Arc<Journal>,
+    /// Where several senders have the same series.
+    pub(crate) replicas: Option<Arc<ReplicaGroup>>,
     pub(crate) dead_letters: Arc<Journal>,
     /// Changes after each commit of the journal.
     pub(crate) committed: watch::Receiver<u64>,
@@ -64,6 +80,18 @@ impl SourceState {
         source: &SourceConfig,
         machine: &Machine,
     ) -> Result<Self, StartError> {
+        let mut state = Self::open_as(config, source, machine, Kinds::LIVE)?;
+        state.replicas = replicas::open(config, source, machine, &state.journal)?;
+        Ok(state)
+    }
+
+    /// The same with journals of other kinds, and without replicas.
+    pub(crate) fn open_as(
+        config: &Config,
+        source: &SourceConfig,
+        machine: &Machine,
+        kinds: Kinds,
+    ) -> Result<Self, StartError> {
         let splicer = splicer(config, source)?;
         let token = match &source.token_file {
             None => None,
@@ -77,14 +105,14 @@ impl SourceState {
             on_commit: Box::new(move |end| {
                 sender.send_replace(end.as_u64());
             }),
-            on_failure: failure_hook(&source.name, JOURNAL_KIND),
+            on_failure: failure_hook(&source.name, kinds.journal),
         };
-        let journal = open_journal(config, machine, &source.name, JOURNAL_KIND, hooks)?;
+        let journal = open_journal(config, machine, &source.name, kinds.journal, hooks)?;
         let hooks = JournalHooks {
-            on_failure: failure_hook(&source.name, dead_letters::KIND),
+            on_failure: failure_hook(&source.name, kinds.dead_letters),
             ..JournalHooks::default()
         };
-        let dead_letters = open_journal(config, machine, &source.name, dead_letters::KIND, hooks)?;
+        let dead_letters = open_journal(config, machine, &source.name, kinds.dead_letters, hooks)?;
         forget_cursors(config, &source.name, &journal)?;
         Ok(Self {
             name: source.name.clone(),
@@ -101,6 +129,7 @@ impl SourceState {
             limits: source.limits.remote(),
             max_in_flight: source.limits.in_flight,
             journal: Arc::new(journal),
+            replicas: None,
             dead_letters: Arc::new(dead_letters),
             committed,
             metrics: Arc::default(),
@@ -142,10 +171,12 @@ impl SourceState {
         };
         JournalSizes {
             disk_bytes: statistics.bytes_on_disk,
+            max_bytes: statistics.max_bytes,
             queued_bytes: statistics.pending_bytes,
             failed_commits: statistics.failed_commits,
             commits: statistics.commits,
             dead_letter_bytes: dead_letters.bytes_on_disk,
+            dead_letter_max_bytes: dead_letters.max_bytes,
             dead_letter_records: dead_letters.records,
             active_series: (self.max_active_series > 0)
                 .then(|| self.active_series.count(Instant::now()) as u64),
@@ -160,14 +191,16 @@ fn splicer(config: &Config, source: &SourceConfig) -> Result<LabelSplicer, Start
         OnConflict::Export | OnConflict::Refuse => LabelEdit::add(&config.label, &source.value),
         OnConflict::Replace => LabelEdit::replace(&config.label, &source.value),
     };
-    LabelSplicer::with_edits([edit]).map_err(StartError::Label)
+    let edits = replicas::label_edits(source).into_iter().chain([edit]);
+    LabelSplicer::with_edits(edits).map_err(StartError::Label)
 }
 
 /// Forgets what the configuration says is gone for good, and tells of cursors that nothing moves any more.
 fn forget_cursors(config: &Config, source: &str, journal: &Journal) -> Result<(), StartError> {
     let end = journal.durable_end().as_u64();
     for (destination, position) in journal.cursors() {
-        let is_known = config.destinations.iter().any(|known| known.name == destination);
+        let is_known = config.destinations.iter().any(|known| known.name == destination)
+            || destination == REPLICAS_CURSOR;
         let undelivered = end.saturating_sub(position.as_u64());
         if is_known {
             continue;
@@ -192,7 +225,7 @@ fn forget_cursors(config: &Config, source: &str, journal: &Journal) -> Result<()
     Ok(())
 }
 
-fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
+pub(crate) fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
     let source = source.to_owned();
     Box::new(
         move |error| error!(source, kind, %error, "journal commit failed, nothing of it is acknowledged"),
@@ -207,8 +240,19 @@ pub(crate) fn open_journal(
     kind: &str,
     hooks: JournalHooks,
 ) -> Result<Journal, StartError> {
+    open_journal_with(machine, name, kind, config.journal_config(kind, name), hooks)
+}
+
+/// The same with limits of its own.
+pub(crate) fn open_journal_with(
+    machine: &Machine,
+    name: &str,
+    kind: &str,
+    config: JournalConfig,
+    hooks: JournalHooks,
+) -> Result<Journal, StartError> {
     let storage = machine.disks.open(kind, name)?;
-    let (journal, recovery) = Journal::open(storage, config.journal_config(kind, name), hooks)
+    let (journal, recovery) = Journal::open(storage, config, hooks)
         .map_err(|error| StartError::Journal { name: name.to_owned(), source: error })?;
     tell(name, kind, &recovery);
     Ok(journal)
@@ -236,6 +280,8 @@ pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), App
 }
 
 pub(crate) const JOURNAL_KIND: &str = "journal";
+/// In the journal of a source with replicas: what no checkpoint of theirs knows. No destination has this name.
+pub(crate) const REPLICAS_CURSOR: &str = "_replicas";
 /// The first byte of a journal record: the rest is a snappy block of a remote-write 1.0 request.
 pub(crate) const FORMAT_V1: u8 = 1;
 /// The same of a remote-write 2.0 request.

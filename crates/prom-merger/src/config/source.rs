@@ -11,6 +11,7 @@ use super::{
     journal::check_fit,
     limits::{IngestLimits, read_limits},
     relabel::read_relabel,
+    replicas::{ReplicasConfig, read_replicas},
 };
 
 /// One sender.
@@ -36,6 +37,8 @@ pub struct SourceConfig {
     pub limits: IngestLimits,
     /// Where its history can be read.
     pub pull: Option<PullConfig>,
+    /// Several senders with the same series.
+    pub replicas: Option<ReplicasConfig>,
 }
 
 /// What becomes of a series that has the label of the merger already when it comes.
@@ -75,6 +78,7 @@ pub(super) fn read_source(value: ValueReader<'_>, defaults: &IngestLimits) -> Op
     let relabel = reader.or_default("relabel", read_relabel);
     let limits = reader.or("limits", |value| read_limits(value, defaults), defaults.clone());
     let pull = reader.optional("pull", read_pull);
+    let replicas = reader.optional("replicas", read_replicas);
     reader.finish();
     let name = name?.0;
     Some(SourceConfig {
@@ -87,6 +91,7 @@ pub(super) fn read_source(value: ValueReader<'_>, defaults: &IngestLimits) -> Op
         relabel,
         limits,
         pull,
+        replicas,
     })
 }
 

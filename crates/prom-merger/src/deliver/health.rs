@@ -20,7 +20,7 @@ pub(super) enum Health {
 impl Lane {
     async fn health(&self) -> Health {
         self.metrics.health_probes.add(1);
-        self.destination.health(self.retry.health_interval.min(LONGEST_PROBE)).await
+        self.destination.health(LONGEST_PROBE).await
     }
 
     /// Waits before the next attempt. A destination that is down is asked again and again meanwhile: once it is back the
@@ -36,14 +36,11 @@ impl Lane {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             self.pause(left.min(self.retry.health_interval)).await?;
-            if !is_down {
-                if Instant::now() >= end {
-                    return Ok(());
-                }
-                continue;
-            }
             if Instant::now() >= end {
                 return Ok(());
+            }
+            if !is_down {
+                continue;
             }
             match self.health().await {
                 Health::Up if was_away || !is_asked => return Ok(()),

@@ -5,11 +5,15 @@ mod commands;
 mod configuration;
 mod dead_letters;
 mod fan_out;
+mod health;
 mod ingest_rules;
 mod ingest_v2;
 mod journal_commands;
+mod operation;
 mod poison;
 mod protocols;
+mod relabelling;
+mod replicas;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -106,7 +110,7 @@ async fn an_idle_lane_stores_its_cursor() {
     let merger = TestMerger::start(data.path(), &destination.url, "").await;
     merger.send("a", one("up")).await.unwrap();
     taken(&destination, 1).await;
-    let is_stored = || async { data.path().join("journal/a").read_dir().unwrap().count() >= 4 };
+    let is_stored = || async { data.path().join("journal/a/cursor-tsdb.1").exists() };
     eventually("the second cursor file is there", is_stored).await;
     merger.kill();
     let merger = TestMerger::start(data.path(), &destination.url, "").await;
@@ -117,9 +121,10 @@ async fn an_idle_lane_stores_its_cursor() {
 #[tokio::test]
 async fn a_refused_request_becomes_a_dead_letter_with_the_receivers_words() {
     let data = tempfile::tempdir().unwrap();
-    let destination = Destination::start(|request, _| match label(&request[0], "__name__") {
-        "bad" => Answer::Refuse(400, "out of bounds, it says"),
-        _ => Answer::Take,
+    // Requests that wait go out together.
+    let destination = Destination::start(|request, _| {
+        let is_bad = request.iter().any(|series| label(series, "__name__") == "bad");
+        if is_bad { Answer::Refuse(400, "out of bounds, it says") } else { Answer::Take }
     })
     .await;
     let merger = TestMerger::start(data.path(), &destination.url, "").await;
@@ -128,7 +133,8 @@ async fn a_refused_request_becomes_a_dead_letter_with_the_receivers_words() {
     }
     taken(&destination, 2).await;
     assert_eq!(destination.names(), ["first", "last"]);
-    assert_eq!(destination.attempts(), 3);
+    let is_set_aside = || async { !merger.get("/api/v1/dead-letters/a").await.1.is_empty() };
+    eventually("it is set aside", is_set_aside).await;
     let (status, letters) = merger.get("/api/v1/dead-letters/a").await;
     assert_eq!(status, 200);
     let letter: serde_json::Value = serde_json::from_str(letters.trim()).unwrap();
@@ -140,7 +146,7 @@ async fn a_refused_request_becomes_a_dead_letter_with_the_receivers_words() {
     assert_eq!(counted, 1.0);
     let failures =
         merger.metric("prom_merger_delivery_failures_total{source=\"a\",class=\"rejected\"}").await;
-    assert_eq!(failures, 1.0);
+    assert!(failures >= 1.0, "{failures}");
     merger.shutdown().await;
 }
 
@@ -275,7 +281,7 @@ async fn a_full_journal_tells_senders_to_wait_and_takes_requests_again_later() {
     let WriteError::Retryable { after: Some(_), status: Some(503), message } = refusal else {
         panic!("{refusal}")
     };
-    assert_eq!(message, "journal: the journal's disk budget is used up");
+    assert_eq!(message, "journal: the journal's disk budget is used up, or the disk is full");
     merger.send("b", one("other")).await.unwrap();
 
     destination.up().await;

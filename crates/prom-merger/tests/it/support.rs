@@ -36,6 +36,7 @@ pub(crate) enum Answer {
     Take,
     Refuse(u16, &'static str),
     RetryAfter(u16),
+    RetryAfterSeconds(u16, &'static str),
     Hang,
 }
 
@@ -203,6 +204,9 @@ impl State {
             Answer::RetryAfter(status) => {
                 (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, "0")], "later").into_response()
             }
+            Answer::RetryAfterSeconds(status, seconds) => {
+                (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, seconds)], "later").into_response()
+            }
             Answer::Hang => std::future::pending().await,
         }
     }
@@ -291,7 +295,10 @@ impl TestMerger {
     /// Starts with nothing but the address, the folder and the sources given.
     pub(crate) async fn start_bare(data: &Path, sources: &str, more: &str) -> Self {
         let text = format!("listen: 127.0.0.1:0\ndata: {}\nsources: {sources}\n{more}\n", data.display());
-        let config = Config::parse("merger.yaml", text).unwrap();
+        Self::start_config(Config::parse("merger.yaml", text).unwrap()).await
+    }
+
+    pub(crate) async fn start_config(config: Config) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let running = runtime.spawn(Merger::start(config)).await.unwrap().unwrap();
