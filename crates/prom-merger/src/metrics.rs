@@ -129,19 +129,24 @@ pub(crate) struct LaneState {
 #[derive(Debug)]
 pub(crate) struct JournalSizes {
     pub(crate) disk_bytes: u64,
+    pub(crate) max_bytes: u64,
     pub(crate) queued_bytes: u64,
     pub(crate) failed_commits: u64,
     pub(crate) commits: u64,
     pub(crate) dead_letter_bytes: u64,
+    pub(crate) dead_letter_max_bytes: u64,
     pub(crate) dead_letter_records: u64,
     pub(crate) lanes: Vec<LaneState>,
 }
 
-/// Writes the page; `sources` are name, counters and sizes.
-pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
+/// Writes the page; `sources` are name, counters and sizes, `now_ms` is what the merger takes for the present.
+pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)], now_ms: i64) -> String {
     let mut page = Page { text: String::new(), sources };
     page.heading("prom_merger_build_info", "gauge", "The version that runs.");
     page.line("prom_merger_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+
+    page.heading("prom_merger_clock_seconds", "gauge", "The merger's clock, seconds since the epoch.");
+    page.line("prom_merger_clock_seconds", &[], now_ms as f64 / 1000.0);
 
     page.heading("prom_merger_ingest_responses_total", "counter", "Answers to senders, by HTTP status.");
     for (source, metrics, _) in sources {
@@ -185,6 +190,7 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
     page.gauge("dead_letter_bytes", "Bytes of dead letters on disk.", |_, sizes| {
         Some(sizes.dead_letter_bytes)
     });
+    page.gauge("dead_letter_max_bytes", "The limit of that.", |_, sizes| Some(sizes.dead_letter_max_bytes));
     page.gauge_of("journal_commits_total", "counter", "Successful commits.", |_, sizes| Some(sizes.commits));
     page.gauge_of(
         "journal_failed_commits_total",
@@ -193,6 +199,7 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
         |_, sizes| Some(sizes.failed_commits),
     );
     page.gauge("journal_bytes", "Bytes of the journal on disk.", |_, sizes| Some(sizes.disk_bytes));
+    page.gauge("journal_max_bytes", "The limit of that.", |_, sizes| Some(sizes.max_bytes));
     page.gauge("journal_queued_bytes", "Bytes waiting in memory for a sync.", |_, sizes| {
         Some(sizes.queued_bytes)
     });
@@ -211,6 +218,10 @@ impl Page<'_> {
 
     /// Label values need no escaping: they are names that the configuration has checked, or our own words.
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        if labels.is_empty() {
+            let _ = writeln!(self.text, "{name} {value}");
+            return;
+        }
         let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
         let _ = writeln!(self.text, "{name}{{{}}} {value}", labels.join(","));
     }

@@ -156,10 +156,12 @@ impl SourceState {
         };
         JournalSizes {
             disk_bytes: statistics.bytes_on_disk,
+            max_bytes: statistics.max_bytes,
             queued_bytes: statistics.pending_bytes,
             failed_commits: statistics.failed_commits,
             commits: statistics.commits,
             dead_letter_bytes: dead_letters.bytes_on_disk,
+            dead_letter_max_bytes: dead_letters.max_bytes,
             dead_letter_records: dead_letters.records,
             lanes: lanes.iter().map(lane).collect(),
         }

@@ -62,6 +62,11 @@ impl Web {
             .with_state(Arc::new(self))
     }
 
+    fn now_ms(&self) -> i64 {
+        // All go by the clock of the one machine.
+        self.sources.values().next().map_or(0, |entry| entry.state.now_ms())
+    }
+
     fn unknown(&self, source: &str) -> Response {
         let known: Vec<_> = self.sources.keys().map(String::as_str).collect();
         let shown: String = source.chars().take(64).collect();
@@ -125,7 +130,7 @@ async fn show_metrics(State(web): State<Arc<Web>>) -> Response {
         .map(|entry| (entry.state.name.as_str(), &entry.state.metrics, entry.state.sizes()))
         .collect();
     let groups = web.sources.values().filter_map(|entry| entry.state.replicas.as_deref());
-    let text = metrics::page(&sources) + &replicas::page(groups);
+    let text = metrics::page(&sources, web.now_ms()) + &replicas::page(groups);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

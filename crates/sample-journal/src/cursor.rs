@@ -6,7 +6,7 @@ use crate::{
     journal::{JournalId, Shared},
     position::Position,
     segment::{FieldReader, FieldWriter},
-    storage::{Storage, read_full},
+    storage::{Storage, read_full, with_reserve},
 };
 
 /// How far one destination has got: the position of the next record it needs.
@@ -257,7 +257,8 @@ impl Cursors {
             storage.rename(&temporary, &file_name(name, slot.generation))?;
             storage.sync_directory()
         };
-        write().map_err(|source| CursorError::Storage { name: name.to_owned(), source })?;
+        with_reserve(storage, write)
+            .map_err(|source| CursorError::Storage { name: name.to_owned(), source })?;
         self.by_name.insert(name.to_owned(), slot);
         Ok(())
     }

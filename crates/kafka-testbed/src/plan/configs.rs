@@ -16,6 +16,7 @@ use crate::spec::{Prometheus, Spec};
 pub(super) const RULES: &[(&str, &str)] = &[
     ("recording.yml", include_str!("../../../../compose/configs/rules/recording.yml")),
     ("alerts.yml", include_str!("../../../../compose/configs/rules/alerts.yml")),
+    ("merger.yml", include_str!("../../../../compose/configs/rules/merger.yml")),
 ];
 
 /// Logging of the command-line tools, for log4j 1 (or its replacement) and log4j 2: warnings, on stderr.

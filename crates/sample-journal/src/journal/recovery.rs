@@ -11,7 +11,7 @@ use crate::{
     cursor::{CursorError, CursorRecovery, CursorState, Cursors, TEMPORARY},
     position::Position,
     segment::{self, BadHeader, HEADER_BYTES, Hole, RecordHeader, Scanner, SegmentHeader, Step},
-    storage::{Storage, read_full},
+    storage::{Storage, read_full, with_reserve},
 };
 
 /// What opening a journal found.
@@ -340,30 +340,12 @@ impl<'a> Recoverer<'a> {
     /// have failed, or never been tried, and a sync now would not tell.
     fn copy_uncertain(&mut self, meta: &SegmentMeta, first: u64, end: u64) -> Result<(), OpenError> {
         let failed = failed("copy the last commit");
-        let mut scanner = self.scanner(meta)?;
-        scanner.seek(first).map_err(failed)?;
         let number = self.next_number;
         self.next_number += 1;
-        let journal = self.config.id;
-        let salt = segment::salt(journal, number);
         let name = segment::file_name(number);
         let temporary = format!("{name}{TEMPORARY}");
-        let mut file = self.storage.create(&temporary).map_err(failed)?;
-        file.append(&SegmentHeader { journal, number, first }.encode()).map_err(failed)?;
-        let mut bytes = HEADER_BYTES;
-        let mut payload = Vec::new();
-        while scanner.expected() < end {
-            let Step::Record(header) = scanner.step(&mut payload).map_err(failed)? else {
-                return Err(failed(io::ErrorKind::InvalidData.into()));
-            };
-            let frame = [&header.encode(salt)[..], &payload].concat();
-            file.append(&frame).map_err(failed)?;
-            bytes += header.frame_bytes();
-        }
-        let seal = RecordHeader::seal(end);
-        file.append(&seal.encode(salt)).map_err(failed)?;
-        bytes += seal.frame_bytes();
-        file.sync_data().map_err(failed)?;
+        let copy = || self.write_copy(meta, first, end, number, &temporary);
+        let bytes = with_reserve(self.storage, copy).map_err(failed)?;
         self.storage.rename(&temporary, &name).map_err(failed)?;
         if let Err(error) = self.storage.sync_directory() {
             // Its entry is not durable and may never be: the next opening must not find it and believe its seal.
@@ -378,6 +360,42 @@ impl<'a> Recoverer<'a> {
             self.state.segments.retain(|segment| segment.number != meta.number);
         }
         Ok(())
+    }
+
+    /// Writes the copy under a name of its own and returns its size.
+    fn write_copy(
+        &self,
+        meta: &SegmentMeta,
+        first: u64,
+        end: u64,
+        number: u64,
+        temporary: &str,
+    ) -> io::Result<u64> {
+        let journal = self.config.id;
+        let opened = self.storage.open(&segment::file_name(meta.number))?;
+        let mut scanner =
+            Scanner::new(opened, segment::salt(journal, meta.number), meta.first, meta.readable);
+        scanner.seek(first)?;
+        let salt = segment::salt(journal, number);
+        match self.storage.remove(temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = self.storage.create(temporary)?;
+        file.append(&SegmentHeader { journal, number, first }.encode())?;
+        let mut bytes = HEADER_BYTES;
+        let mut payload = Vec::new();
+        while scanner.expected() < end {
+            let Step::Record(header) = scanner.step(&mut payload)? else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            file.append(&[&header.encode(salt)[..], &payload].concat())?;
+            bytes += header.frame_bytes();
+        }
+        let seal = RecordHeader::seal(end);
+        file.append(&seal.encode(salt))?;
+        file.sync_data()?;
+        Ok(bytes + seal.frame_bytes())
     }
 
     /// Never gives a number again that a cursor has passed: its record would not be delivered.
