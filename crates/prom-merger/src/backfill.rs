@@ -8,6 +8,7 @@
 //! Memory is bounded by one series of one window and one request: a window that is too much for the source, or for the limits, is
 //! read in halves.
 
+mod append;
 mod encode;
 mod read;
 mod state;
@@ -49,6 +50,8 @@ pub struct BackfillPlan {
     pub url: String,
     /// The file with the bearer token to read with.
     pub token_file: Option<PathBuf>,
+    /// Authorities to trust beside those of the system, as a PEM file.
+    pub ca_file: Option<PathBuf>,
     /// What to read.
     pub range: TimeRange,
     /// How much of it at once, at most; default 1 h.
@@ -155,6 +158,7 @@ impl BackfillPlan {
             source: source.to_owned(),
             url: url.to_owned(),
             token_file: None,
+            ca_file: None,
             range,
             window: Duration::from_secs(3_600),
             timeout: Duration::from_secs(300),
@@ -228,12 +232,17 @@ fn read_client(config: &Config, plan: &BackfillPlan) -> Result<ReadClient, Backf
     let failed = |source| BackfillError::Client { url: plan.url.clone(), source };
     let mut client = ClientConfig::new(&plan.url).map_err(failed)?;
     client.timeout = plan.timeout;
-    client.limits = config.remote_limits();
+    client.limits = config.remote_limits_of(&plan.source);
     client.user_agent = concat!("prom-merger/", env!("CARGO_PKG_VERSION")).to_owned();
     if let Some(path) = &plan.token_file {
         let token = std::fs::read_to_string(path)
             .map_err(|source| BackfillError::Token { path: path.clone(), source })?;
         client.authorization = Authorization::Bearer(Secret::new(token.trim()));
+    }
+    if let Some(path) = &plan.ca_file {
+        let pem = std::fs::read_to_string(path)
+            .map_err(|source| BackfillError::Token { path: path.clone(), source })?;
+        client.tls.extra_roots_pem.push(pem);
     }
     ReadClient::new(client).map_err(failed)
 }

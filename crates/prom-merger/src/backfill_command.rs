@@ -26,10 +26,10 @@ pub(crate) struct Backfill {
     /// The source whose history is read; its series get its label
     #[arg(long)]
     source: String,
-    /// Its full remote-read address, as in http://127.0.0.1:9090/api/v1/read
+    /// Its full remote-read address, as in http://127.0.0.1:9090/api/v1/read; that of its `pull` if left out
     #[arg(long)]
-    url: String,
-    /// A file with the bearer token to read with
+    url: Option<String>,
+    /// A file with the bearer token to read with; that of its `pull` if there is no --url
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The first time, as in 2026-01-31T12:00:00Z or in seconds since the epoch
@@ -76,8 +76,7 @@ fn from_seconds(text: &str) -> Option<i64> {
 impl Backfill {
     pub(crate) fn run(&self, config: Config) -> Result<(), Box<dyn Error>> {
         let range = TimeRange::new(self.from.0, self.to.0)?;
-        let mut plan = BackfillPlan::new(&self.source, &self.url, range);
-        plan.token_file = self.token_file.clone();
+        let mut plan = self.plan(&config, range)?;
         plan.window = Duration::from_secs(self.window);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let mut display = Display::new();
@@ -119,6 +118,32 @@ impl Backfill {
                 Err(Box::<BackfillError>::new(error))
             }
         }
+    }
+}
+
+impl Backfill {
+    /// What the command line says of the reading comes before what the configuration says.
+    fn plan(&self, config: &Config, range: TimeRange) -> Result<BackfillPlan, String> {
+        let source = config.sources.iter().find(|source| source.name == self.source);
+        let pull = source.and_then(|source| source.pull.as_ref());
+        let mut plan = match (&self.url, pull) {
+            (Some(url), _) => BackfillPlan::new(&self.source, url, range),
+            (None, Some(pull)) => {
+                let mut plan = BackfillPlan::new(&self.source, &pull.url, range);
+                plan.token_file.clone_from(&pull.token_file);
+                plan.ca_file.clone_from(&pull.ca_file);
+                plan.timeout = pull.timeout;
+                plan
+            }
+            (None, None) => {
+                let name = &self.source;
+                return Err(format!("where is source {name} read? Give --url, or set its pull.url"));
+            }
+        };
+        if self.token_file.is_some() {
+            plan.token_file.clone_from(&self.token_file);
+        }
+        Ok(plan)
     }
 }
 

@@ -2,41 +2,44 @@
 
 pub(crate) mod destination;
 mod journal;
+mod limits;
+mod relabel;
 mod replicas;
 mod source;
+mod web;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    str::FromStr,
-};
+use std::{path::PathBuf, str::FromStr};
 
 use prom_remote::{InvalidLabel, LabelSplicer, Limits};
 use sample_journal::{JournalConfig, JournalId};
 use sha2::{Digest, Sha256};
-use yaml_source::{Diagnostic, Diagnostics, MappingReader, Source, parse, value};
+use yaml_source::{Diagnostic, Diagnostics, MappingReader, Source, ValueReader, parse, value};
 
 pub use self::{
     destination::{
         BatchConfig, Compression, DeliveryOrder, DestinationAuth, DestinationConfig, DestinationTls,
         Protocol, RetryConfig, TlsIdentity,
     },
-    journal::{IngestLimits, JournalLimits},
+    journal::JournalLimits,
+    limits::IngestLimits,
     replicas::ReplicasConfig,
-    source::SourceConfig,
+    source::{OnConflict, PullConfig, SourceConfig},
+    web::{WebConfig, WebTls},
 };
 use self::{
     destination::{distinct_destinations, read_destination, read_named_destination, read_retry},
-    journal::{check_fit, longest_record, read_journal, read_limits},
-    source::{distinct_sources, read_source},
+    journal::{check_fit, longest_record, read_journal},
+    limits::read_limits,
+    source::{check_certificates, check_fit_of_sources, distinct_sources, read_source},
+    web::read_web_or_listen,
 };
 
 /// What a merger does, valid in itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen; default `127.0.0.1:9099`.
-    pub listen: SocketAddr,
+    /// Where and how to listen.
+    pub web: WebConfig,
     /// The folder of journals and dead letters; created if absent.
     pub data: PathBuf,
     /// The name of the label that tells sources apart; default `source`.
@@ -49,7 +52,7 @@ pub struct Config {
     pub forgotten_destinations: Vec<String>,
     /// Bounds of each source's journal, and of its dead letters.
     pub journal: JournalLimits,
-    /// Bounds on each request.
+    /// Bounds on what a source sends, unless it has its own.
     pub limits: IngestLimits,
     /// How delivery waits between attempts.
     pub retry: RetryConfig,
@@ -80,13 +83,10 @@ impl Config {
     /// A file with every key, commented.
     pub const EXAMPLE: &str = include_str!("../merger.example.yaml");
 
-    pub(crate) fn remote_limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        limits.max_compressed_bytes = to_usize(self.limits.body);
-        limits.max_decoded_bytes = to_usize(self.limits.decoded);
-        limits.max_series = self.limits.series;
-        limits.max_labels_per_series = self.limits.labels;
-        limits
+    /// Bounds on the requests of a source; those of all for one that is not there.
+    pub(crate) fn remote_limits_of(&self, source: &str) -> Limits {
+        let found = self.sources.iter().find(|found| found.name == source);
+        found.map_or(&self.limits, |source| &source.limits).remote()
     }
 
     /// The journal of a source, or of its dead letters: `kind` keeps the files of one from being taken for the other's.
@@ -99,26 +99,35 @@ impl Config {
         config.max_bytes = self.journal.max_bytes;
         config.max_pending_bytes = self.journal.max_pending_bytes;
         config.commit_window = self.journal.commit_window;
-        config.max_record_bytes = longest_record(&self.limits);
+        let all = self.sources.iter().map(|source| &source.limits).chain([&self.limits]);
+        config.max_record_bytes = all.map(longest_record).max().unwrap_or_default();
         config
     }
 }
 
 fn read_config(mut reader: MappingReader<'_>) -> Option<Config> {
-    let listen = reader.or("listen", value::parsed("an address and a port"), DEFAULT_LISTEN);
+    let web = read_web_or_listen(&mut reader);
     let data = reader.required("data", value::non_empty_text);
     let label = reader.optional("label", value::parsed::<LabelName>("a label name"));
+    let limits = reader.optional("limits", |value| read_limits(value, &IngestLimits::default()));
+    let limits = limits.unwrap_or_default();
+    let read_source = |value: ValueReader<'_>| read_source(value, &limits);
     let sources = reader.required("sources", value::non_empty_list(value::spanned(read_source)));
     let destinations = read_destinations(&mut reader);
     let forgotten = reader.or_default("forgotten_destinations", value::list(value::non_empty_text));
-    let limits: IngestLimits = reader.or_default("limits", read_limits);
     let journal: JournalLimits = reader.or_default("journal", read_journal);
     let retry = reader.or_default("retry", read_retry);
     if let Err(message) = check_fit(&journal, &limits) {
         let key = if reader.has("journal") { "journal" } else { "limits" };
         reader.error_at(key, &message);
     }
-    let sources = sources.map(|sources| distinct_sources(sources, reader.diagnostics()));
+    let has_client_ca = web.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+    let sources = sources.map(|sources| {
+        let diagnostics = reader.diagnostics();
+        check_fit_of_sources(&sources, &limits, &journal, diagnostics);
+        check_certificates(&sources, has_client_ca, diagnostics);
+        distinct_sources(sources, diagnostics)
+    });
     let in_use = |name: &String| {
         destinations.iter().flatten().any(|destination: &DestinationConfig| destination.name == *name)
     };
@@ -127,7 +136,7 @@ fn read_config(mut reader: MappingReader<'_>) -> Option<Config> {
     }
     reader.finish();
     Some(Config {
-        listen,
+        web,
         data: data?.into(),
         label: label.map_or_else(|| "source".to_owned(), |label| label.0),
         sources: sources?,
@@ -166,5 +175,3 @@ impl FromStr for LabelName {
 fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
-
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9099);

@@ -13,7 +13,10 @@ use prom_merger::{
     config::SourceConfig,
     dead_letters::{DeadLetter, StoredDeadLetters},
 };
-use prom_remote::{Limits, WriteRequestView, decompress};
+use prom_remote::{
+    HistogramView, LabelView, Limits, Sample, WriteRequestV2View, WriteRequestView, decompress,
+};
+use prom_remote_http::WriteVersion;
 
 use crate::Common;
 
@@ -39,7 +42,7 @@ pub(crate) enum Action {
     },
     /// Give them back to delivery, as at ingest, and drop them; what is still invalid stays
     Replay(Range),
-    /// Write each as SOURCE-POSITION.json (why) and SOURCE-POSITION.snappy (the remote-write 1.0 body)
+    /// Write each as SOURCE-POSITION.json (why, and of which format) and SOURCE-POSITION.snappy (the remote-write body)
     Export {
         #[command(flatten)]
         range: Range,
@@ -125,25 +128,42 @@ fn show(config: &Config, source: &str, position: u64) -> Result<(), Box<dyn Erro
     decompress(&body, &Limits::default(), &mut message)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}", line(source, &letter)?)?;
-    for series in WriteRequestView::new(&message).series() {
-        let series = series?;
-        let text = String::from_utf8_lossy;
-        let label =
-            |label: prom_remote::LabelView<'_>| format!("{}={:?}", text(label.name), text(label.value));
-        writeln!(out, "{{{}}}", series.labels().map(label).collect::<Vec<_>>().join(","))?;
-        for sample in series.samples() {
-            let time = jiff::Timestamp::from_millisecond(sample.timestamp_ms)
-                .map_or_else(|_| format!("{} ms", sample.timestamp_ms), |time| time.to_string());
-            writeln!(
-                out,
-                "  {time} {} (bits {:#018x})",
-                f64::from_bits(sample.value_bits),
-                sample.value_bits
-            )?;
+    let version = letter.header.as_ref().ok().and_then(|header| header.version());
+    match version.ok_or("the body is of a format that this version does not know")? {
+        WriteVersion::V1 => {
+            for series in WriteRequestView::new(&message).series() {
+                let series = series?;
+                show_series(&mut out, series.labels(), series.samples(), series.histograms())?;
+            }
         }
-        for histogram in series.histograms() {
-            writeln!(out, "  {} ms native histogram", histogram.timestamp_ms)?;
+        WriteVersion::V2 => {
+            let view = WriteRequestV2View::new(&message, &Limits::default())?;
+            for series in view.series() {
+                let series = series?;
+                let samples = series.samples().map(|sample| sample.sample);
+                show_series(&mut out, series.labels(view.symbols()), samples, series.histograms())?;
+            }
         }
+    }
+    Ok(())
+}
+
+fn show_series<'a>(
+    out: &mut impl Write,
+    labels: impl Iterator<Item = LabelView<'a>>,
+    samples: impl Iterator<Item = Sample>,
+    histograms: impl Iterator<Item = HistogramView<'a>>,
+) -> io::Result<()> {
+    let text = String::from_utf8_lossy;
+    let label = |label: LabelView<'_>| format!("{}={:?}", text(label.name), text(label.value));
+    writeln!(out, "{{{}}}", labels.map(label).collect::<Vec<_>>().join(","))?;
+    for sample in samples {
+        let time = jiff::Timestamp::from_millisecond(sample.timestamp_ms)
+            .map_or_else(|_| format!("{} ms", sample.timestamp_ms), |time| time.to_string());
+        writeln!(out, "  {time} {} (bits {:#018x})", f64::from_bits(sample.value_bits), sample.value_bits)?;
+    }
+    for histogram in histograms {
+        writeln!(out, "  {} ms native histogram", histogram.timestamp_ms)?;
     }
     Ok(())
 }

@@ -8,12 +8,16 @@ mod stored;
 
 use std::path::PathBuf;
 
+use prom_remote_http::WriteVersion;
 use sample_journal::{AppendError, Journal, Position, ReadError};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::stored::body;
 pub use self::stored::{ChangeLettersError, OpenLettersError, Replayed, StoredDeadLetters};
-use crate::{config::Config, source::FORMAT_V1};
+use crate::{
+    config::Config,
+    source::{FORMAT_V1, version_of},
+};
 
 /// Why a request, or a part of one, is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +95,13 @@ pub(crate) fn read(journal: &Journal, from: Position, limit: usize) -> Result<Ve
         }
     }
     Ok(letters)
+}
+
+impl Header {
+    /// The version of remote write that the body is of; `None` if the format is an unknown one.
+    pub fn version(&self) -> Option<WriteVersion> {
+        version_of(self.format)
+    }
 }
 
 impl DeadLetter {

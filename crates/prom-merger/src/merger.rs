@@ -17,7 +17,7 @@ use crate::{
     config::{Config, DestinationConfig, SourceConfig},
     deliver::{Destination, DestinationError, Lanes},
     machine::Machine,
-    preflight::{DestinationToCheck, SourceToCheck},
+    preflight::{DestinationToCheck, SourceApi, SourceApiError, SourceToCheck},
     source::SourceState,
     web::Web,
 };
@@ -124,6 +124,14 @@ pub enum StartError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The HTTP API of a source cannot be asked.
+    #[error("cannot ask source {name}")]
+    SourceApi {
+        /// The source.
+        name: String,
+        /// Why.
+        source: SourceApiError,
+    },
     /// Opening panicked, or the runtime is shutting down.
     #[error("opening the journals broke off")]
     Broken(#[source] tokio::task::JoinError),
@@ -158,9 +166,9 @@ impl Merger {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start_on(machine: Machine, config: Config) -> Result<Running, StartError> {
-        let listen_error = |source| StartError::Listen { address: config.listen, source };
+        let listen_error = |source| StartError::Listen { address: config.web.listen, source };
         // First, as it costs nothing: what connects meanwhile waits.
-        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        let listener = TcpListener::bind(config.web.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let destinations = config.destinations.iter().map(|config| open_destination(config).map(Arc::new));
         let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
@@ -209,12 +217,15 @@ impl Merger {
             let (name, url) = (destination.name.clone(), destination.url.clone());
             Ok(DestinationToCheck { name, url, writer, reader, max_body_bytes })
         });
-        let source = |source: &SourceConfig| SourceToCheck {
-            name: source.name.clone(),
-            future_limit_ms: i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX),
-            api: None,
+        let source = |source: &SourceConfig| {
+            let name = source.name.clone();
+            let future_limit_ms = i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX);
+            let failed = |error| StartError::SourceApi { name: name.clone(), source: error };
+            let api = source.pull.as_ref().map(SourceApi::of_pull).transpose().map_err(failed)?.flatten();
+            Ok(SourceToCheck { name, future_limit_ms, api })
         };
-        Ok((destinations.collect::<Result<_, _>>()?, config.sources.iter().map(source).collect()))
+        let sources = config.sources.iter().map(source);
+        Ok((destinations.collect::<Result<_, _>>()?, sources.collect::<Result<_, _>>()?))
     }
 }
 

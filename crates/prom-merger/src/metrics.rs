@@ -63,6 +63,7 @@ pub(crate) struct SourceMetrics {
     pub(crate) received_series: Counter,
     pub(crate) received_samples: Counter,
     pub(crate) rejected_series: Counter,
+    pub(crate) throttled_requests: Counter,
     pub(crate) acknowledged_requests: Counter,
     pub(crate) acknowledged_samples: Counter,
     pub(crate) dead_letters_at_ingest: Counter,
@@ -136,6 +137,8 @@ pub(crate) struct JournalSizes {
     pub(crate) dead_letter_bytes: u64,
     pub(crate) dead_letter_max_bytes: u64,
     pub(crate) dead_letter_records: u64,
+    /// `None` where they are not counted.
+    pub(crate) active_series: Option<u64>,
     pub(crate) lanes: Vec<LaneState>,
 }
 
@@ -161,6 +164,11 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)], now_ms: i64
     page.counter("rejected_series_total", "Series set aside as dead letters at ingest.", |m| {
         &m.rejected_series
     });
+    page.counter(
+        "throttled_requests_total",
+        "Requests answered 503 as the source was over its rate of samples.",
+        |m| &m.throttled_requests,
+    );
     page.counter("acknowledged_requests_total", "Requests made durable and answered 204.", |m| {
         &m.acknowledged_requests
     });
@@ -202,6 +210,9 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)], now_ms: i64
     page.gauge("journal_max_bytes", "The limit of that.", |_, sizes| Some(sizes.max_bytes));
     page.gauge("journal_queued_bytes", "Bytes waiting in memory for a sync.", |_, sizes| {
         Some(sizes.queued_bytes)
+    });
+    page.gauge("active_series", "Series seen lately, of a source that has a limit for them.", |_, sizes| {
+        sizes.active_series
     });
     page.text
 }

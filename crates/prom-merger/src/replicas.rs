@@ -60,7 +60,7 @@ pub(crate) fn open(
     let group = ReplicaGroup::open(
         &source.name,
         replicas,
-        config.remote_limits(),
+        source.limits.remote(),
         (Arc::clone(journal), config.journal.max_bytes),
         Box::new(MachineJournals::new(config, machine, &source.name, replicas)),
         Box::new(MachineClock::new(machine)),

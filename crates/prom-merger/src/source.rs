@@ -8,14 +8,19 @@ use std::{
 };
 
 use prom_remote::{LabelEdit, LabelSplicer, Limits, RelabelRule};
+use prom_remote_http::WriteVersion;
 use sample_journal::{AppendError, Journal, JournalConfig, JournalHooks, Recovery};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 use crate::{
     StartError,
-    config::{Config, SourceConfig},
+    config::{Config, OnConflict, SourceConfig},
     dead_letters,
+    ingest::{ActiveSeries, RateLimit},
     machine::Machine,
     metrics::{JournalSizes, LaneMetrics, LaneState, SourceMetrics},
     replicas::{self, ReplicaGroup},
@@ -44,20 +49,27 @@ pub(crate) struct SourceState {
     pub(crate) label: String,
     pub(crate) value: String,
     pub(crate) splicer: LabelSplicer,
+    pub(crate) on_conflict: OnConflict,
+    pub(crate) rate: RateLimit,
+    /// New series over this number are refused; no limit if 0.
+    pub(crate) max_active_series: usize,
+    pub(crate) active_series: Arc<ActiveSeries>,
     /// Rules for each series before it gets the label.
     pub(crate) relabel: Vec<RelabelRule>,
     /// Samples further ahead of the clock are refused; no limit if zero.
     pub(crate) future_limit: Duration,
     pub(crate) limits: Limits,
+    /// The most requests at a time.
+    pub(crate) max_in_flight: usize,
     pub(crate) journal: Arc<Journal>,
     /// Where several senders have the same series.
     pub(crate) replicas: Option<Arc<ReplicaGroup>>,
     pub(crate) dead_letters: Arc<Journal>,
     /// Changes after each commit of the journal.
     pub(crate) committed: watch::Receiver<u64>,
-    pub(crate) metrics: SourceMetrics,
+    pub(crate) metrics: Arc<SourceMetrics>,
     /// By destination.
-    lanes: RwLock<BTreeMap<String, Arc<LaneMetrics>>>,
+    lanes: Arc<RwLock<BTreeMap<String, Arc<LaneMetrics>>>>,
     machine: Machine,
 }
 
@@ -80,9 +92,7 @@ impl SourceState {
         machine: &Machine,
         kinds: Kinds,
     ) -> Result<Self, StartError> {
-        let edits =
-            replicas::label_edits(source).into_iter().chain([LabelEdit::add(&config.label, &source.value)]);
-        let splicer = LabelSplicer::with_edits(edits).map_err(StartError::Label)?;
+        let splicer = splicer(config, source)?;
         let token = match &source.token_file {
             None => None,
             Some(path) => {
@@ -110,15 +120,20 @@ impl SourceState {
             label: config.label.clone(),
             value: source.value.clone(),
             splicer,
-            relabel: Vec::new(),
+            on_conflict: source.on_conflict,
+            rate: RateLimit::new(&source.limits),
+            max_active_series: source.limits.active_series,
+            active_series: Arc::default(),
+            relabel: source.relabel.clone(),
             future_limit: source.future_limit,
-            limits: config.remote_limits(),
+            limits: source.limits.remote(),
+            max_in_flight: source.limits.in_flight,
             journal: Arc::new(journal),
             replicas: None,
             dead_letters: Arc::new(dead_letters),
             committed,
-            metrics: SourceMetrics::default(),
-            lanes: RwLock::default(),
+            metrics: Arc::default(),
+            lanes: Arc::default(),
             machine: machine.clone(),
         })
     }
@@ -163,9 +178,21 @@ impl SourceState {
             dead_letter_bytes: dead_letters.bytes_on_disk,
             dead_letter_max_bytes: dead_letters.max_bytes,
             dead_letter_records: dead_letters.records,
+            active_series: (self.max_active_series > 0)
+                .then(|| self.active_series.count(Instant::now()) as u64),
             lanes: lanes.iter().map(lane).collect(),
         }
     }
+}
+
+fn splicer(config: &Config, source: &SourceConfig) -> Result<LabelSplicer, StartError> {
+    let edit = match source.on_conflict {
+        // Where it is refused at ingest, what was journalled before keeps its label.
+        OnConflict::Export | OnConflict::Refuse => LabelEdit::add(&config.label, &source.value),
+        OnConflict::Replace => LabelEdit::replace(&config.label, &source.value),
+    };
+    let edits = replicas::label_edits(source).into_iter().chain([edit]);
+    LabelSplicer::with_edits(edits).map_err(StartError::Label)
 }
 
 /// Forgets what the configuration says is gone for good, and tells of cursors that nothing moves any more.
@@ -257,5 +284,18 @@ pub(crate) const JOURNAL_KIND: &str = "journal";
 pub(crate) const REPLICAS_CURSOR: &str = "_replicas";
 /// The first byte of a journal record: the rest is a snappy block of a remote-write 1.0 request.
 pub(crate) const FORMAT_V1: u8 = 1;
-/// Likewise of remote write 2.0.
+/// The same of a remote-write 2.0 request.
 pub(crate) const FORMAT_V2: u8 = 2;
+
+/// The version that the records with this first byte are of.
+pub(crate) fn version_of(format: u8) -> Option<WriteVersion> {
+    [WriteVersion::V1, WriteVersion::V2].into_iter().find(|version| format_of(*version) == format)
+}
+
+/// The first byte of the records of a version.
+pub(crate) fn format_of(version: WriteVersion) -> u8 {
+    match version {
+        WriteVersion::V1 => FORMAT_V1,
+        WriteVersion::V2 => FORMAT_V2,
+    }
+}

@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::{
     config::Config,
     dead_letters::{self, DeadLetter},
-    deliver,
+    deliver, ingest,
     source::JOURNAL_KIND,
 };
 
@@ -284,7 +284,7 @@ impl<'a> StoredJournal<'a> {
     /// # Errors
     /// The files cannot be read.
     pub fn inspect(&self) -> Result<JournalReport, OpenError> {
-        let limits = self.config.remote_limits();
+        let limits = self.config.remote_limits_of(&self.name);
         let mut segments: Vec<(String, Contents)> = Vec::new();
         let mut cursors: Vec<CursorReport> = self
             .survey(|_, _| ())?
@@ -334,7 +334,7 @@ impl<'a> StoredJournal<'a> {
     /// # Errors
     /// The files cannot be read, belong to another journal or to a later version. Damage is a fault, not an error.
     pub fn verify(&self) -> Result<Verified, OpenError> {
-        let limits = self.config.remote_limits();
+        let limits = self.config.remote_limits_of(&self.name);
         let (mut faults, mut records) = (Vec::new(), 0);
         let mut scratch = Vec::new();
         let survey = self.survey(|record, payload| match self.summary(payload, &limits, &mut scratch) {
@@ -395,7 +395,7 @@ impl<'a> StoredJournal<'a> {
 
     /// The positions of a range, of which something must be there.
     fn range(&self, from: Place, through: Option<Place>) -> Result<(u64, u64, Survey), ResendError> {
-        let limits = self.config.remote_limits();
+        let limits = self.config.remote_limits_of(&self.name);
         let (mut first, mut last) = (None, None);
         let mut scratch = Vec::new();
         let survey = self.survey(|record, payload| {
@@ -462,11 +462,11 @@ impl<'a> StoredJournal<'a> {
         match self.kind {
             JournalKind::Journal => deliver::summary(payload, limits, scratch),
             JournalKind::DeadLetters => {
-                DeadLetter::parse(Position::START, payload).header?;
+                let header = DeadLetter::parse(Position::START, payload).header?;
                 let body = dead_letters::body(payload);
                 prom_remote::decompress(body, limits, scratch).map_err(|error| error.to_string())?;
-                let view = prom_remote::WriteRequestView::new(scratch);
-                view.summary(limits).map_err(|error| error.to_string())
+                let version = header.version().ok_or("the body is of an unknown format")?;
+                ingest::summary_of(version, scratch, limits).map_err(|error| error.to_string())
             }
         }
     }

@@ -38,12 +38,14 @@ struct Entry {
 
 impl Web {
     pub(crate) fn new(config: &Config, sources: &[Arc<SourceState>], stop: CancellationToken) -> Self {
-        let mut server_config = WriteServerConfig::default();
-        server_config.limits = config.remote_limits();
-        server_config.max_in_flight = config.limits.in_flight;
         let entry = |state: &Arc<SourceState>| {
             let sink = Arc::new(SourceSink { source: Arc::clone(state) });
-            let server = WriteServer::new(sink, server_config.clone());
+            let mut server_config = WriteServerConfig::default();
+            server_config.limits = state.limits;
+            server_config.accept_v2 = true;
+            server_config.body_timeout = config.web.read_timeout;
+            server_config.max_in_flight = state.max_in_flight;
+            let server = WriteServer::new(sink, server_config);
             let source = config.sources.iter().find(|source| source.name == state.name);
             let replicas = source.and_then(|source| source.replicas.clone());
             (state.name.clone(), Entry { state: Arc::clone(state), server, replicas })
@@ -127,7 +129,7 @@ async fn show_metrics(State(web): State<Arc<Web>>) -> Response {
     let sources: Vec<_> = web
         .sources
         .values()
-        .map(|entry| (entry.state.name.as_str(), &entry.state.metrics, entry.state.sizes()))
+        .map(|entry| (entry.state.name.as_str(), &*entry.state.metrics, entry.state.sizes()))
         .collect();
     let groups = web.sources.values().filter_map(|entry| entry.state.replicas.as_deref());
     let text = metrics::page(&sources, web.now_ms()) + &replicas::page(groups);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use prom_remote::Limits;
 use sample_journal::{JournalConfig, JournalId};
 use yaml_source::{ValueReader, value};
+
+use super::IngestLimits;
 
 /// Bounds of one journal; see [`JournalConfig`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,22 +21,6 @@ pub struct JournalLimits {
     pub commit_window: Duration,
 }
 
-/// Bounds on each request of a sender.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct IngestLimits {
-    /// The largest compressed body in bytes; default 32 MiB.
-    pub body: u64,
-    /// The largest decoded message in bytes; default 32 MiB.
-    pub decoded: u64,
-    /// The most series in a request; default 100,000.
-    pub series: usize,
-    /// The most labels of a series; default 256. A series with more is refused, not the request.
-    pub labels: usize,
-    /// The most requests of one source at a time; with `body` and `decoded` it bounds the memory. Default 64.
-    pub in_flight: usize,
-}
-
 impl Default for JournalLimits {
     fn default() -> Self {
         let defaults = JournalConfig::new(JournalId([0; 16]));
@@ -44,19 +29,6 @@ impl Default for JournalLimits {
             max_bytes: defaults.max_bytes,
             max_pending_bytes: defaults.max_pending_bytes,
             commit_window: defaults.commit_window,
-        }
-    }
-}
-
-impl Default for IngestLimits {
-    fn default() -> Self {
-        let limits = Limits::default();
-        Self {
-            body: limits.max_compressed_bytes as u64,
-            decoded: limits.max_decoded_bytes as u64,
-            series: limits.max_series,
-            labels: limits.max_labels_per_series,
-            in_flight: 64,
         }
     }
 }
@@ -70,18 +42,6 @@ pub(super) fn read_journal(value: ValueReader<'_>) -> Option<JournalLimits> {
     let commit_window = reader.or("commit_window", value::duration, defaults.commit_window);
     reader.finish();
     Some(JournalLimits { segment_bytes, max_bytes, max_pending_bytes, commit_window })
-}
-
-pub(super) fn read_limits(value: ValueReader<'_>) -> Option<IngestLimits> {
-    let defaults = IngestLimits::default();
-    let mut reader = value.mapping()?;
-    let body = reader.or("body", value::byte_size, defaults.body);
-    let decoded = reader.or("decoded", value::byte_size, defaults.decoded);
-    let series = reader.or("series", value::integer_in(1..=10_000_000), defaults.series);
-    let labels = reader.or("labels", value::integer_in(1..=10_000), defaults.labels);
-    let in_flight = reader.or("in_flight", value::integer_in(1..=10_000), defaults.in_flight);
-    reader.finish();
-    Some(IngestLimits { body, decoded, series, labels, in_flight })
 }
 
 /// Whether the longest record that the limits allow can be journalled at all.

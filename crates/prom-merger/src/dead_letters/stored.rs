@@ -1,6 +1,6 @@
 //! The dead letters of a merger that does not run: looked at, given back to delivery, dropped.
 
-use prom_remote::{WriteRequestView, decompress};
+use prom_remote::decompress;
 use sample_journal::{
     AppendError, CursorError, DiskStorage, Journal, JournalHooks, OpenDiskError, OpenError, Position,
     ReadError, ReleaseError,
@@ -10,10 +10,10 @@ use thiserror::Error;
 use super::{DeadLetter, KIND, first, folder, read};
 use crate::{
     StartError,
-    config::{Config, SourceConfig},
-    ingest::{Horizon, Refused, judge},
+    config::{Config, OnConflict, SourceConfig},
+    ingest::{Horizon, Incoming, Refused, Rules, judge, sample_count},
     machine::{self, Machine},
-    source::{FORMAT_V1, JOURNAL_KIND, open_journal},
+    source::{JOURNAL_KIND, format_of, open_journal},
 };
 
 /// The dead letters of one source; nobody else has them open meanwhile.
@@ -179,23 +179,32 @@ impl<'a> StoredDeadLetters<'a> {
         payload: &[u8],
         done: &mut Replayed,
     ) -> Result<(), ChangeLettersError> {
-        let limits = self.config.remote_limits();
-        let compressed = body(payload).to_vec();
-        let mut decoded = Vec::new();
-        let judged = decompress(&compressed, &limits, &mut decoded).ok().and_then(|()| {
-            let summary = WriteRequestView::new(&decoded).summary(&limits).ok()?;
-            let horizon = Horizon::at(machine::now_ms(), self.source.future_limit);
-            judge(compressed.into(), &decoded, &summary, &limits, horizon).ok()
+        let limits = self.source.limits.remote();
+        let header = DeadLetter::parse(Position::START, payload).header;
+        let judged = header.ok().and_then(|header| {
+            let (version, compressed) = (header.version()?, body(payload).to_vec());
+            let mut decoded = Vec::new();
+            decompress(&compressed, &limits, &mut decoded).ok()?;
+            let refuses_label = self.source.on_conflict == OnConflict::Refuse;
+            let rules = Rules {
+                limits,
+                horizon: Horizon::at(machine::now_ms(), self.source.future_limit),
+                refused_label: refuses_label.then(|| self.config.label.clone()),
+                // Who gives them back wants them.
+                active: None,
+            };
+            let incoming = Incoming { version, compressed: compressed.into(), decoded: decoded.into() };
+            judge(incoming, &rules).ok().map(|judged| (version, judged))
         });
-        let Some(judged) = judged else {
+        let Some((version, judged)) = judged else {
             self.journal.append_blocking(&[payload])?;
             done.kept += 1;
             return Ok(());
         };
         if let Some(valid) = judged.valid {
-            target.append_blocking(&[&[FORMAT_V1], &valid.body])?;
+            target.append_blocking(&[&[format_of(version)], &valid.body])?;
             done.letters += 1;
-            done.samples += valid.samples;
+            done.samples += sample_count(&valid.summary);
         }
         done.kept += usize::from(!judged.refused.is_empty());
         for Refused { header, body, .. } in judged.refused {

@@ -1,15 +1,15 @@
 //! What a source says of itself through the HTTP API of Prometheus.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use prom_remote_http::Authorization;
-use reqwest::{Client, Url};
+use prom_remote_http::{Authorization, Secret};
+use reqwest::{Certificate, Client, ClientBuilder, Url};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use yaml_source::{Node, Source, parse};
 
 use super::SourceToCheck;
-use crate::machine::now_ms;
+use crate::{config::PullConfig, machine::now_ms};
 
 /// The HTTP API of a Prometheus.
 #[derive(Debug, Clone)]
@@ -58,6 +58,14 @@ pub enum SourceApiError {
     /// The HTTP library refuses.
     #[error("HTTP client cannot be built")]
     Client(#[source] reqwest::Error),
+    /// A file with a token or certificates cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No answer, or a broken one.
     #[error("{path}: {message}")]
     Network {
@@ -115,15 +123,44 @@ struct Scalar {
 }
 
 impl SourceApi {
+    /// Asks where the history of a source is read; `None` if that is no address of a Prometheus.
+    pub(crate) fn of_pull(pull: &PullConfig) -> Result<Option<Self>, SourceApiError> {
+        let Some(base) = pull.url.strip_suffix("api/v1/read") else { return Ok(None) };
+        let authorization = match &pull.token_file {
+            None => Authorization::None,
+            Some(path) => {
+                let token = std::fs::read_to_string(path)
+                    .map_err(|source| SourceApiError::File { path: path.clone(), source })?;
+                Authorization::Bearer(Secret::new(token.trim()))
+            }
+        };
+        let mut authorities = Vec::new();
+        if let Some(path) = &pull.ca_file {
+            let pem =
+                std::fs::read(path).map_err(|source| SourceApiError::File { path: path.clone(), source })?;
+            authorities = Certificate::from_pem_bundle(&pem).map_err(SourceApiError::Client)?;
+        }
+        Self::build(base, authorization, authorities).map(Some)
+    }
+
     /// Asks at `base`, as in `http://prometheus:9090` or `https://host/prometheus`.
     ///
     /// # Errors
     /// Not an address, or the HTTP library refuses.
     pub fn new(base: &str, authorization: Authorization) -> Result<Self, SourceApiError> {
+        Self::build(base, authorization, Vec::new())
+    }
+
+    fn build(
+        base: &str,
+        authorization: Authorization,
+        authorities: Vec<Certificate>,
+    ) -> Result<Self, SourceApiError> {
         let with_slash = format!("{}/", base.trim_end_matches('/'));
         let parsed = Url::parse(&with_slash).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = parsed.ok_or_else(|| SourceApiError::Url { url: base.to_owned() })?;
-        let client = Client::builder()
+        let builder = authorities.into_iter().fold(Client::builder(), ClientBuilder::add_root_certificate);
+        let client = builder
             .no_proxy()
             .timeout(TIMEOUT)
             .user_agent(concat!("prom-merger/", env!("CARGO_PKG_VERSION")))

@@ -23,6 +23,8 @@ use prom_remote::{
     WriteRequestView, decompress,
 };
 use prom_remote_http::{ClientConfig, WriteClient, WriteError};
+use sample_journal::{DiskStorage, Journal, JournalConfig, JournalHooks, JournalId, Position};
+use sha2::{Digest, Sha256};
 use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
 
 /// Labels in wire order, and time with the bits of each value.
@@ -336,6 +338,24 @@ impl TestMerger {
         request.send().await.unwrap().status().as_u16()
     }
 
+    /// Posts a 2.0 body; returns the status, the three counts that the answer says are written (-1 for one that it does
+    /// not tell), and the text.
+    pub(crate) async fn post_v2(&self, source: &str, body: Vec<u8>) -> (u16, [i64; 3], String) {
+        let request = reqwest::Client::new()
+            .post(format!("http://{}/api/v1/write/{source}", self.address))
+            .header("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
+            .header("Content-Encoding", "snappy")
+            .header("X-Prometheus-Remote-Write-Version", "2.0.0")
+            .body(body);
+        let response = request.send().await.unwrap();
+        let count = |what: &str| {
+            let value = response.headers().get(format!("x-prometheus-remote-write-{what}-written"));
+            value.map_or(-1, |value| value.to_str().unwrap().parse().unwrap())
+        };
+        let counts = ["samples", "histograms", "exemplars"].map(count);
+        (response.status().as_u16(), counts, response.text().await.unwrap())
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let response = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
@@ -416,4 +436,20 @@ pub(crate) fn eventually<'a, F: Future<Output = bool>>(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// The records of a journal of a merger that does not run.
+pub(crate) fn records(data: &Path, kind: &str, source: &str) -> Vec<Vec<u8>> {
+    let digest = Sha256::digest(format!("prom-merger/{kind}/{source}"));
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    let storage = DiskStorage::open(data.join(kind).join(source)).unwrap();
+    let config = JournalConfig::new(JournalId(id));
+    let (journal, _) = Journal::open(storage, config, JournalHooks::default()).unwrap();
+    let mut reader = journal.reader(Position::START);
+    let (mut records, mut payload) = (Vec::new(), Vec::new());
+    while reader.next(&mut payload).unwrap().is_some() {
+        records.push(payload.clone());
+    }
+    records
 }

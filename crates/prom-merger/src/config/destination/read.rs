@@ -10,7 +10,7 @@ use super::{
     BatchConfig, Compression, DEFAULT_NAME, DeliveryOrder, DestinationAuth, DestinationConfig,
     DestinationTls, Protocol, RetryConfig, TlsIdentity,
 };
-use crate::config::source::SourceName;
+use crate::config::{relabel::read_relabel, source::SourceName};
 
 /// A destination that may go without a name.
 pub(in crate::config) fn read_destination(value: ValueReader<'_>) -> Option<DestinationConfig> {
@@ -36,6 +36,7 @@ fn read_keys(name: Option<String>, mut reader: MappingReader<'_>) -> Option<Dest
     let tls = reader.or_default("tls", read_tls);
     let headers = reader.or_default("headers", |value| value.each_entry(read_header));
     let tenant = reader.optional("tenant", value::parsed::<HeaderText>("a tenant"));
+    let relabel = reader.or_default("relabel", read_relabel);
     let batch = reader.or_default("batch", read_batch);
     let order = read_order(&mut reader);
     let read_url = reader.optional("read_url", value::parsed::<RemoteUrl>("a remote-read address"));
@@ -57,7 +58,7 @@ fn read_keys(name: Option<String>, mut reader: MappingReader<'_>) -> Option<Dest
         tls,
         headers,
         tenant: tenant.map(|tenant| tenant.0),
-        relabel: Vec::new(),
+        relabel,
         batch,
         order,
         read_url: read_url.map(|url| url.0),
