@@ -3,6 +3,7 @@
 mod bench;
 mod docs;
 mod e2e;
+mod faults;
 mod http;
 mod pins;
 mod programs;
@@ -29,6 +30,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run the tests that start the real programs
     E2e(e2e::Arguments),
+    /// Break everything between senders and database, and compare what was acknowledged with what arrived
+    Faults(faults::Arguments),
     /// Write the pages of docs/ that follow from the code
     Docs,
     /// Write the list of jars of a version of Kafka
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
             Command::Testbed(arguments) => testbed::run(arguments).await,
             Command::Bench(arguments) => bench::run(arguments).await,
             Command::E2e(arguments) => e2e::run(&arguments),
+            Command::Faults(arguments) => faults::run(&arguments),
             Command::Docs => docs::run(),
             Command::Pins(arguments) => pins::run(&arguments),
         }

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod faults;
 pub mod go_programs;
 pub mod http;
 pub mod mirror;

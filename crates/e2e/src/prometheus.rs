@@ -88,6 +88,13 @@ impl Prometheus {
         eventually(Duration::from_secs(60), "Prometheus becomes ready", || http::get(&ready));
     }
 
+    /// Kills it at once.
+    pub fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+    }
+
     /// Ends it in order.
     ///
     /// # Panics

@@ -95,6 +95,20 @@ impl SeriesSet {
         Self(kept.map(|(labels, content)| (labels.clone(), content.clone())).collect())
     }
 
+    /// The same without a label.
+    ///
+    /// # Panics
+    /// When two series differ in nothing else.
+    pub fn without_label(self, name: &str) -> Self {
+        let mut all = BTreeMap::new();
+        for (mut labels, content) in self.0 {
+            labels.remove(name);
+            let twin = all.insert(labels, content);
+            assert!(twin.is_none(), "two series differ in {name} alone: {twin:?}");
+        }
+        Self(all)
+    }
+
     /// The same without starts of counting, for peers that do not keep them.
     pub fn without_starts(mut self) -> Self {
         let contents = self.0.values_mut();

@@ -3,6 +3,7 @@
 mod apply;
 mod collect;
 mod down;
+mod preflight;
 mod purge;
 mod reset;
 mod services;

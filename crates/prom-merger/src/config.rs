@@ -1,7 +1,8 @@
 //! The configuration file `merger.yaml`: read once, all faults told with their places.
 
-mod destination;
+pub(crate) mod destination;
 mod journal;
+mod replicas;
 mod source;
 
 use std::{
@@ -16,12 +17,16 @@ use sha2::{Digest, Sha256};
 use yaml_source::{Diagnostic, Diagnostics, MappingReader, Source, parse, value};
 
 pub use self::{
-    destination::{DestinationConfig, RetryConfig},
+    destination::{
+        BatchConfig, Compression, DeliveryOrder, DestinationAuth, DestinationConfig, DestinationTls,
+        Protocol, RetryConfig, TlsIdentity,
+    },
     journal::{IngestLimits, JournalLimits},
+    replicas::ReplicasConfig,
     source::SourceConfig,
 };
 use self::{
-    destination::{read_destination, read_retry},
+    destination::{distinct_destinations, read_destination, read_named_destination, read_retry},
     journal::{check_fit, longest_record, read_journal, read_limits},
     source::{distinct_sources, read_source},
 };
@@ -38,8 +43,10 @@ pub struct Config {
     pub label: String,
     /// The sources, at least one; names and label values are unique.
     pub sources: Vec<SourceConfig>,
-    /// Where everything goes.
-    pub destination: DestinationConfig,
+    /// Where everything goes, at least one; names are unique.
+    pub destinations: Vec<DestinationConfig>,
+    /// Destinations that are gone for good: what they have not got yet no longer keeps the journals from being freed.
+    pub forgotten_destinations: Vec<String>,
     /// Bounds of each source's journal, and of its dead letters.
     pub journal: JournalLimits,
     /// Bounds on each request.
@@ -102,7 +109,8 @@ fn read_config(mut reader: MappingReader<'_>) -> Option<Config> {
     let data = reader.required("data", value::non_empty_text);
     let label = reader.optional("label", value::parsed::<LabelName>("a label name"));
     let sources = reader.required("sources", value::non_empty_list(value::spanned(read_source)));
-    let destination = reader.required("destination", read_destination);
+    let destinations = read_destinations(&mut reader);
+    let forgotten = reader.or_default("forgotten_destinations", value::list(value::non_empty_text));
     let limits: IngestLimits = reader.or_default("limits", read_limits);
     let journal: JournalLimits = reader.or_default("journal", read_journal);
     let retry = reader.or_default("retry", read_retry);
@@ -111,17 +119,38 @@ fn read_config(mut reader: MappingReader<'_>) -> Option<Config> {
         reader.error_at(key, &message);
     }
     let sources = sources.map(|sources| distinct_sources(sources, reader.diagnostics()));
+    let in_use = |name: &String| {
+        destinations.iter().flatten().any(|destination: &DestinationConfig| destination.name == *name)
+    };
+    if forgotten.iter().any(in_use) {
+        reader.error_at("forgotten_destinations", "one of them is a destination");
+    }
     reader.finish();
     Some(Config {
         listen,
         data: data?.into(),
         label: label.map_or_else(|| "source".to_owned(), |label| label.0),
         sources: sources?,
-        destination: destination?,
+        destinations: destinations?,
+        forgotten_destinations: forgotten,
         journal,
         limits,
         retry,
     })
+}
+
+/// `destinations`, or `destination` as the short form of a list of one.
+fn read_destinations(reader: &mut MappingReader<'_>) -> Option<Vec<DestinationConfig>> {
+    if !reader.has("destinations") {
+        return reader.required("destination", read_destination).map(|destination| vec![destination]);
+    }
+    if reader.has("destination") {
+        reader.error_at("destination", "there are `destinations` too");
+        reader.take("destination");
+    }
+    let read = value::non_empty_list(value::spanned(read_named_destination));
+    let destinations = reader.required("destinations", read);
+    destinations.map(|destinations| distinct_destinations(destinations, reader.diagnostics()))
 }
 
 struct LabelName(String);

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use sample_journal::{AppendError, Journal, Position, ReadError};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::stored::body;
 pub use self::stored::{ChangeLettersError, OpenLettersError, Replayed, StoredDeadLetters};
-use crate::config::Config;
+use crate::{config::Config, source::FORMAT_V1};
 
 /// Why a request, or a part of one, is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,17 @@ pub struct Header {
     pub series: usize,
     /// How many samples and histograms they have.
     pub samples: usize,
+    /// The destination that refused it; others may have taken it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// What the body is: a snappy block of a remote-write request, of 1.0 if 1, of 2.0 if 2.
+    #[serde(default = "first_format")]
+    pub format: u8,
+}
+
+/// That of the letters that do not say.
+fn first_format() -> u8 {
+    FORMAT_V1
 }
 
 /// Where a dead letter was set aside.
@@ -82,7 +94,7 @@ pub(crate) fn read(journal: &Journal, from: Position, limit: usize) -> Result<Ve
 }
 
 impl DeadLetter {
-    fn parse(position: Position, payload: &[u8]) -> Self {
+    pub(crate) fn parse(position: Position, payload: &[u8]) -> Self {
         let end = payload.iter().position(|byte| *byte == b'\n').unwrap_or(payload.len());
         let (header, body) = payload.split_at(end);
         let header = serde_json::from_slice(header).map_err(|error| format!("no header: {error}"));

@@ -1,4 +1,5 @@
-//! Sends journalled requests on: one lane per source, each with its own reader, cursor and connections.
+//! Sends journalled requests on: one lane for each source and destination, each with its own reader and cursor, so that a
+//! destination that is dead or refuses holds up no other.
 //!
 //! What may pass (the network, 5xx, 429) is tried again for ever, with growing, jittered waits. What means that the destination
 //! is not the one the configuration meant (401, 403, 404, 405, 407, 415, a redirect) is tried again too: it is no fault of the
@@ -8,19 +9,27 @@
 mod backoff;
 mod bench;
 mod delivery;
+mod destination;
+mod gather;
+mod health;
 mod isolate;
 mod lane;
+mod lanes;
+mod message;
 mod order;
+mod outgoing;
+mod pipeline;
 mod probe;
 mod read_back;
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use prom_remote_http::WriteError;
 
 use crate::metrics::FailureClass;
 
-pub(crate) use lane::Lane;
+pub use destination::DestinationError;
+pub(crate) use {backoff::Backoff, destination::Destination, lane::Lane, lanes::Lanes, message::summary};
 
 /// What a failed attempt means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +72,18 @@ pub(crate) fn judge(error: &WriteError) -> Verdict {
         // A kind that is not known yet loses nothing by waiting.
         _ => again(FailureClass::Server, None),
     }
+}
+
+/// What an error says with its causes.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// A request under way may end this long after the lane is told to stop; it would be sent again otherwise.

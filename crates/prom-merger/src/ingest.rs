@@ -13,7 +13,7 @@ use prom_remote::{
     CompressionError, Compressor, DecodeError, Limits, OtherContent, Severity, Summary, ValidationReport,
     WriteRequestView, keep_samples, keep_series, validate,
 };
-use prom_remote_http::{WriteBody, WriteOutcome, WriteSink};
+use prom_remote_http::{WriteBody, WriteOutcome, WriteSink, WriteVersion};
 use sample_journal::AppendError;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
@@ -21,6 +21,7 @@ use tracing::{error, warn};
 
 use crate::{
     dead_letters::{self, Header, Stage},
+    replicas::{Incoming, ReplicaError},
     source::{self, FORMAT_V1, SourceState},
 };
 
@@ -31,13 +32,14 @@ pub(crate) struct SourceSink {
 }
 
 impl WriteSink for SourceSink {
-    async fn write(&self, _source: &str, body: WriteBody) -> WriteOutcome {
+    async fn write(&self, replica: &str, body: WriteBody) -> WriteOutcome {
         let metrics = &self.source.metrics;
         metrics.received_requests.add(1);
         metrics.received_bytes.add(body.compressed.len() as u64);
         metrics.received_series.add(body.summary.series as u64);
         metrics.received_samples.add(sample_count(&body.summary));
-        match self.take(body).await {
+        let replica = (!replica.is_empty()).then_some(replica);
+        match self.take(replica, body).await {
             Ok(None) => {
                 metrics.acknowledged_requests.add(1);
                 WriteOutcome::Stored
@@ -54,6 +56,8 @@ enum IngestError {
     Journal(AppendError),
     #[error("dead letters: {0}")]
     DeadLetters(AppendError),
+    #[error(transparent)]
+    Replicas(#[from] ReplicaError),
     #[error("request cannot be judged: {0}")]
     Judge(#[from] JudgeError),
     #[error("request cannot be judged: {0}")]
@@ -62,8 +66,9 @@ enum IngestError {
 
 impl SourceSink {
     /// Makes the request durable; the text tells what was refused.
-    async fn take(&self, body: WriteBody) -> Result<Option<String>, IngestError> {
-        let (limits, horizon) = (self.source.limits, Horizon::now(self.source.future_limit));
+    async fn take(&self, replica: Option<&str>, body: WriteBody) -> Result<Option<String>, IngestError> {
+        let (limits, horizon) =
+            (self.source.limits, Horizon::at(self.source.now_ms(), self.source.future_limit));
         let Judged { valid, refused } = if body.decoded.len() > INLINE_BYTES {
             spawn_blocking(move || judge(body.compressed, &body.decoded, &body.summary, &limits, horizon))
                 .await??
@@ -73,9 +78,14 @@ impl SourceSink {
         // The journal first: when the dead letters are full, a sender that comes again fills nothing that only a
         // human empties.
         if let Some(valid) = valid {
-            source::append(&self.source.journal, &[&[FORMAT_V1], &valid.body])
-                .await
-                .map_err(IngestError::Journal)?;
+            match &self.source.replicas {
+                None => source::append(&self.source.journal, &[&[FORMAT_V1], &valid.body])
+                    .await
+                    .map_err(IngestError::Journal)?,
+                Some(group) => {
+                    group.take(replica, Incoming::new(WriteVersion::V1, valid.body, &limits)?).await?
+                }
+            }
             self.source.metrics.acknowledged_samples.add(valid.samples);
         }
         let mut messages = Vec::new();
@@ -119,6 +129,10 @@ impl SourceSink {
     fn refuse(&self, error: IngestError) -> WriteOutcome {
         let message = error.to_string();
         match &error {
+            IngestError::Replicas(error) if error.is_for_now() => {
+                warn!(source = self.source.name, message, "sender is told to wait");
+                WriteOutcome::Unavailable { retry_after: WHEN_FULL, message }
+            }
             IngestError::Journal(cause) | IngestError::DeadLetters(cause) => match cause {
                 AppendError::Full => {
                     warn!(source = self.source.name, message, "sender is told to wait");
@@ -132,7 +146,7 @@ impl SourceSink {
                     WriteOutcome::Failed { message }
                 }
             },
-            IngestError::Judge(_) | IngestError::Panic(_) => {
+            IngestError::Judge(_) | IngestError::Panic(_) | IngestError::Replicas(_) => {
                 error!(source = self.source.name, message, "request is not stored");
                 WriteOutcome::Failed { message }
             }
@@ -174,8 +188,8 @@ pub(crate) struct Horizon {
 }
 
 impl Horizon {
-    pub(crate) fn now(limit: Duration) -> Self {
-        Self { now_ms: source::now_ms(), limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX) }
+    pub(crate) fn at(now_ms: i64, limit: Duration) -> Self {
+        Self { now_ms, limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX) }
     }
 
     fn is_beyond(self, timestamp_ms: i64) -> bool {
@@ -251,6 +265,8 @@ impl Refused {
             status: None,
             series: summary.series,
             samples: summary.samples + summary.histograms,
+            destination: None,
+            format: FORMAT_V1,
         };
         Ok(Self { header, body, why })
     }

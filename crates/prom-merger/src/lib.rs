@@ -3,13 +3,13 @@
 //! Data goes one way: [`ingest`] checks a request and appends it to its source's journal; only when that is durable is the
 //! sender told so; [`deliver`] reads the journal, gives every series the label of its source, and sends it on until the
 //! destination has it. What can never be delivered goes to the [`dead_letters`] with the reason. Sources share nothing but
-//! the destination: each has its own server, journal, lane and dead letters.
+//! the destinations: each has its own server, journal, lanes and dead letters. Destinations share nothing either: what one
+//! has not got is kept for it, and the others go on.
 //!
-//! Delivery is at least once: after a crash up to 64 requests are sent again, with the same bits, which a Prometheus takes
+//! Delivery is at least once: after a crash the last few requests are sent again, with the same bits, which a Prometheus takes
 //! as the same samples.
 //!
-//! Not yet here: splitting a rejected request until only the culprits are left (now the whole request becomes a dead letter),
-//! remote write 2.0, replicas, backfill and verification.
+//! Not yet here: replicas, backfill and verification.
 //!
 //! ```
 //! use std::time::Duration;
@@ -37,13 +37,18 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod backfill;
 pub mod config;
 pub mod dead_letters;
 pub mod deliver;
 pub mod ingest;
+pub mod machine;
 mod merger;
 pub mod metrics;
+pub mod preflight;
+mod replicas;
 mod source;
+pub mod stored_journal;
 mod token;
 mod web;
 

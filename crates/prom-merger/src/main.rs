@@ -1,6 +1,9 @@
 //! `prom-merger`: merges the remote-write streams of several Prometheus servers into one database.
 
+mod backfill_command;
 mod dead_letter_commands;
+mod journal_commands;
+mod preflight_command;
 
 use std::{
     error::Error,
@@ -11,12 +14,13 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use dead_letter_commands::Action;
 use prom_merger::{Config, Merger};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
+use yaml_source::parse_duration;
 
 /// Merge the remote-write streams of several Prometheus servers into one database under a source label.
 ///
@@ -28,6 +32,9 @@ use tracing_subscriber::EnvFilter;
 struct Arguments {
     #[command(flatten)]
     common: Option<Common>,
+    /// When told to stop, have so long to answer what is under way and to store how far delivery is
+    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
+    drain_deadline: Duration,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -40,6 +47,18 @@ struct Common {
     /// Show these log lines, as in `info` or `prom_merger=debug`
     #[arg(long, env = "PROM_MERGER_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
+    /// Write log lines in this form
+    #[arg(long, env = "PROM_MERGER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object each.
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -49,6 +68,8 @@ enum Command {
     /// About configuration files
     #[command(subcommand)]
     Config(ConfigAction),
+    /// See what the destinations really take, by writing probes to them, and where the sources would collide
+    Preflight(preflight_command::Preflight),
     /// The dead letters of a merger that does not run (a running one has /api/v1/dead-letters/SOURCE); without an action:
     /// list
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -58,6 +79,13 @@ enum Command {
         #[command(subcommand)]
         action: Option<Action>,
     },
+    /// Read the history of a source by remote read and deliver it under its label, beside a merger that runs
+    ///
+    /// It goes on where it was when the same command is given again.
+    Backfill(backfill_command::Backfill),
+    /// The journals of a merger that does not run
+    #[command(subcommand)]
+    Journal(journal_commands::Action),
 }
 
 #[derive(Subcommand)]
@@ -69,12 +97,15 @@ enum ConfigAction {
 }
 
 fn main() -> ExitCode {
-    let Arguments { common, command } = Arguments::parse();
+    let Arguments { common, drain_deadline, command } = Arguments::parse();
     match command {
         None => {}
         Some(Command::Config(ConfigAction::Example)) => return example(),
         Some(Command::Check(common) | Command::Config(ConfigAction::Check(common))) => {
             return run(&common, |_| Ok(()));
+        }
+        Some(Command::Preflight(preflight)) => {
+            return run(&preflight.common, |config| preflight.run(&config));
         }
         Some(Command::DeadLetters { action: Some(action), .. }) => {
             return run(action.common(), |config| action.run(&config));
@@ -82,26 +113,28 @@ fn main() -> ExitCode {
         Some(Command::DeadLetters { common: Some(common), .. }) => {
             return run(&common, |config| dead_letter_commands::list(&config, &config.sources));
         }
+        Some(Command::Backfill(backfill)) => return run(&backfill.common, |config| backfill.run(config)),
+        Some(Command::Journal(action)) => return run(action.common(), |config| action.run(&config)),
         Some(Command::DeadLetters { .. }) => return talk(NO_CONFIG, USAGE),
     }
     match common {
-        Some(common) => run(&common, serve),
+        Some(common) => run(&common, |config| serve(config, drain_deadline)),
         None => talk(NO_CONFIG, USAGE),
     }
 }
 
 /// Reads the configuration and does something with it.
 fn run(common: &Common, activity: impl FnOnce(Config) -> Result<(), Box<dyn Error>>) -> ExitCode {
-    let Common { config, log } = common;
+    let Common { config, log, log_format, .. } = common;
     let filter = match log.parse::<EnvFilter>() {
         Ok(filter) => filter,
         Err(error) => return talk(&format!("prom-merger: --log {log:?}: {error}"), USAGE),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match log_format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
     let config = match read_config(config) {
         Ok(config) => config,
         Err(faults) => return talk(&faults, BAD_CONFIG),
@@ -126,7 +159,7 @@ fn read_config(path: &Path) -> Result<Config, String> {
     Config::parse(&name, text).map_err(|faults| faults.to_string())
 }
 
-fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+fn serve(config: Config, drain_deadline: Duration) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -137,7 +170,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
             _ = interrupt.recv() => "SIGINT",
         };
         info!(signal = name, "stopping");
-        running.shutdown(SHUTDOWN_DEADLINE).await?;
+        running.shutdown(drain_deadline).await?;
         Ok(())
     });
     // Whatever has not ended by now has had its time.
@@ -161,7 +194,6 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 const NO_CONFIG: &str = "prom-merger: --config is missing";
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;

@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use prom_remote::InvalidLabel;
-use prom_remote_http::{ClientConfig, ClientConfigError, ReadClient, WriteClient};
 use sample_journal::{CursorError, OpenDiskError, OpenError};
 use thiserror::Error;
 use tokio::{
@@ -14,7 +13,14 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info};
 
-use crate::{config::Config, deliver::Lane, source::SourceState, web::Web};
+use crate::{
+    config::{Config, DestinationConfig, SourceConfig},
+    deliver::{Destination, DestinationError, Lanes},
+    machine::Machine,
+    preflight::{DestinationToCheck, SourceToCheck},
+    source::SourceState,
+    web::Web,
+};
 
 /// The merger before it runs.
 #[derive(Debug)]
@@ -25,10 +31,13 @@ pub struct Merger;
 pub struct Running {
     address: SocketAddr,
     server: JoinHandle<io::Result<()>>,
-    lanes: Vec<JoinHandle<()>>,
+    lanes: Lanes,
+    destinations: Vec<Arc<Destination>>,
+    config: Arc<Config>,
+    groups: Vec<JoinHandle<()>>,
+    stop_groups: CancellationToken,
     sources: Vec<Arc<SourceState>>,
     stop_serving: CancellationToken,
-    stop_lanes: CancellationToken,
     _stop_on_drop: [DropGuard; 2],
 }
 
@@ -55,13 +64,23 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The destination's client cannot be made.
-    #[error("cannot send to {url}")]
-    Client {
-        /// The address.
-        url: String,
+    /// A destination cannot be used.
+    #[error("cannot use destination {name}")]
+    Destination {
+        /// The destination.
+        name: String,
         /// Why.
-        source: ClientConfigError,
+        source: DestinationError,
+    },
+    /// A lane cannot be made.
+    #[error("cannot deliver source {name} to {destination}: {reason}")]
+    Lane {
+        /// The source.
+        name: String,
+        /// The destination.
+        destination: String,
+        /// Why.
+        reason: String,
     },
     /// A folder cannot be created.
     #[error("cannot create folder {}", path.display())]
@@ -87,13 +106,23 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
-    /// A cursor cannot be made.
-    #[error("cannot open the cursor of source {name}")]
+    /// A cursor cannot be made, or not be removed.
+    #[error("cannot use the cursor of source {name} for {destination}")]
     Cursor {
         /// The source.
         name: String,
+        /// The destination.
+        destination: String,
         /// Why.
         source: CursorError,
+    },
+    /// What is known of the replicas of a source cannot be read.
+    #[error("cannot begin with the replicas of source {name}")]
+    Replicas {
+        /// The source.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Opening panicked, or the runtime is shutting down.
     #[error("opening the journals broke off")]
@@ -120,20 +149,34 @@ impl Merger {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config) -> Result<Running, StartError> {
+        let machine = Machine::real(&config);
+        Self::start_on(machine, config).await
+    }
+
+    /// The same with disks and a clock of the caller's; the data folder of the configuration is not used then.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start_on(machine: Machine, config: Config) -> Result<Running, StartError> {
         let listen_error = |source| StartError::Listen { address: config.listen, source };
         // First, as it costs nothing: what connects meanwhile waits.
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let clients = config.sources.iter().map(|_| clients(&config)).collect::<Result<Vec<_>, _>>()?;
+        let destinations = config.destinations.iter().map(|config| open_destination(config).map(Arc::new));
+        let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);
-        let sources = open_sources(&config).await?;
+        let sources = open_sources(&config, &machine).await?;
 
-        let (stop_serving, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
-        let lanes = sources.iter().zip(clients).map(|(source, (client, reader))| {
-            let lane = Lane::new(Arc::clone(source), client, reader, &config, stop_lanes.clone());
-            tokio::spawn(lane.run())
-        });
-        let lanes = lanes.collect();
+        let stop_serving = CancellationToken::new();
+        let lanes = Lanes::new();
+        for source in &sources {
+            for destination in &destinations {
+                lanes.start(source, destination, &config.retry)?;
+            }
+        }
+        let stop_groups = CancellationToken::new();
+        let groups = sources.iter().filter_map(|source| source.replicas.clone());
+        let groups = groups.map(|group| tokio::spawn(group.keep_up(stop_groups.clone()))).collect();
         let router = Web::new(&config, &sources, stop_serving.clone()).router();
         let serve =
             axum::serve(listener, router).with_graceful_shutdown(stop_serving.clone().cancelled_owned());
@@ -143,39 +186,51 @@ impl Merger {
             address,
             server,
             lanes,
+            destinations,
+            config,
             sources,
-            _stop_on_drop: [stop_serving.clone().drop_guard(), stop_lanes.clone().drop_guard()],
+            groups,
+            _stop_on_drop: [stop_serving.clone().drop_guard(), stop_groups.clone().drop_guard()],
+            stop_groups,
             stop_serving,
-            stop_lanes,
         })
     }
 }
 
-/// The clients of one source: to write, and to read where the destination can be asked.
-fn clients(config: &Config) -> Result<(WriteClient, Option<ReadClient>), StartError> {
-    let destination = &config.destination;
-    let writer = WriteClient::new(client_config(&destination.url, config)?);
-    let writer = writer.map_err(|source| StartError::Client { url: destination.url.clone(), source })?;
-    let Some(url) = &destination.read_url else { return Ok((writer, None)) };
-    let reader = ReadClient::new(client_config(url, config)?);
-    let reader = reader.map_err(|source| StartError::Client { url: url.clone(), source })?;
-    Ok((writer, Some(reader)))
+impl Merger {
+    /// Makes of a configuration what [`preflight`](crate::preflight::preflight) looks at. Blocks on files of secrets.
+    ///
+    /// # Errors
+    /// A client cannot be made.
+    pub fn to_check(config: &Config) -> Result<(Vec<DestinationToCheck>, Vec<SourceToCheck>), StartError> {
+        let max_body_bytes = usize::try_from(config.limits.decoded).unwrap_or(usize::MAX);
+        let destinations = config.destinations.iter().map(|destination| {
+            let (writer, reader) = open_destination(destination)?.clients();
+            let (name, url) = (destination.name.clone(), destination.url.clone());
+            Ok(DestinationToCheck { name, url, writer, reader, max_body_bytes })
+        });
+        let source = |source: &SourceConfig| SourceToCheck {
+            name: source.name.clone(),
+            future_limit_ms: i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX),
+            api: None,
+        };
+        Ok((destinations.collect::<Result<_, _>>()?, config.sources.iter().map(source).collect()))
+    }
 }
 
-fn client_config(url: &str, config: &Config) -> Result<ClientConfig, StartError> {
-    let mut client =
-        ClientConfig::new(url).map_err(|source| StartError::Client { url: url.to_owned(), source })?;
-    client.timeout = config.destination.timeout;
-    client.user_agent = concat!("prom-merger/", env!("CARGO_PKG_VERSION")).to_owned();
-    Ok(client)
+fn open_destination(config: &DestinationConfig) -> Result<Destination, StartError> {
+    let failed = |source| StartError::Destination { name: config.name.clone(), source };
+    Destination::open(config).map_err(failed)
 }
 
 /// Opens all at once, as each reads its whole journal.
-async fn open_sources(config: &Arc<Config>) -> Result<Vec<Arc<SourceState>>, StartError> {
+async fn open_sources(config: &Arc<Config>, machine: &Machine) -> Result<Vec<Arc<SourceState>>, StartError> {
     let opening: Vec<_> = (0..config.sources.len())
         .map(|index| {
-            let config = Arc::clone(config);
-            spawn_blocking(move || config.sources.get(index).map(|source| SourceState::open(&config, source)))
+            let (config, machine) = (Arc::clone(config), machine.clone());
+            spawn_blocking(move || {
+                config.sources.get(index).map(|source| SourceState::open(&config, source, &machine))
+            })
         })
         .collect();
     let mut sources = Vec::new();
@@ -191,6 +246,25 @@ impl Running {
     /// Returns the bound address, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Stops the delivery of a source to a destination and waits until its place is stored; tells whether that was in time.
+    /// What it has not delivered is kept in the journal.
+    pub async fn stop_lane(&self, source: &str, destination: &str, deadline: Duration) -> bool {
+        self.lanes.stop(source, destination, Instant::now() + deadline).await
+    }
+
+    /// Starts the delivery of a source to a destination at its stored place, if both are configured and it does not run.
+    ///
+    /// # Errors
+    /// A cursor that cannot be opened. Blocks on files for one that is new.
+    pub fn start_lane(&self, source: &str, destination: &str) -> Result<(), StartError> {
+        let source = self.sources.iter().find(|known| known.name == source);
+        let destination = self.destinations.iter().find(|known| known.name() == destination);
+        match (source, destination) {
+            (Some(source), Some(destination)) => self.lanes.start(source, destination, &self.config.retry),
+            _ => Ok(()),
+        }
     }
 
     /// Stops accepting, answers what is under way, stops the lanes, stores their cursors and closes the journals.
@@ -214,16 +288,22 @@ impl Running {
                 unfinished = Some("requests");
             }
         }
-        self.stop_lanes.cancel();
-        for lane in &mut self.lanes {
-            if timeout_at(end, &mut *lane).await.is_err() {
-                lane.abort();
-                unfinished = Some("deliveries");
+        if !self.lanes.stop_all(end).await {
+            unfinished = Some("deliveries");
+        }
+        self.stop_groups.cancel();
+        for group in &mut self.groups {
+            if timeout_at(end, &mut *group).await.is_err() {
+                group.abort();
+                unfinished = Some("replicas");
             }
         }
         let sources = std::mem::take(&mut self.sources);
         let closing = spawn_blocking(move || {
             for source in sources {
+                if let Some(replicas) = &source.replicas {
+                    replicas.close();
+                }
                 for journal in [&source.journal, &source.dead_letters] {
                     if let Err(error) = journal.close() {
                         error!(source = source.name, %error, "journal did not close cleanly");

@@ -1,11 +1,19 @@
 //! What is counted, and the page that shows it.
 //!
-//! All names begin with `prom_merger_`; the only label of unbounded origin is `source`, which the configuration bounds.
+//! All names begin with `prom_merger_`; the only labels of unbounded origin are `source` and `destination`, which the
+//! configuration bounds.
+
+mod lane;
 
 use std::{
     fmt::{Display, Write},
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
 };
+
+pub(crate) use lane::{LaneMetrics, NotTaken};
 
 /// A counter that only grows.
 #[derive(Debug, Default)]
@@ -57,38 +65,8 @@ pub(crate) struct SourceMetrics {
     pub(crate) rejected_series: Counter,
     pub(crate) acknowledged_requests: Counter,
     pub(crate) acknowledged_samples: Counter,
-    pub(crate) delivered_requests: Counter,
-    pub(crate) delivered_samples: Counter,
-    pub(crate) failures: [Counter; FailureClass::ALL.len()],
-    pub(crate) retries: Counter,
-    pub(crate) is_blocked: Counter01,
     pub(crate) dead_letters_at_ingest: Counter,
-    pub(crate) dead_letters_at_delivery: Counter,
     pub(crate) future_samples: Counter,
-    pub(crate) isolated_requests: Counter,
-    pub(crate) isolation_attempts: Counter,
-    pub(crate) unfinished_isolations: Counter,
-    pub(crate) probes: Counter,
-    pub(crate) refused_probes: Counter,
-    pub(crate) already_stored: Counter,
-    pub(crate) read_back_failures: Counter,
-    pub(crate) split_backward: Counter,
-    pub(crate) damaged_records: Counter,
-    pub(crate) journal_errors: Counter,
-    /// The position behind the last delivered record.
-    pub(crate) delivered_position: AtomicU64,
-    pub(crate) last_delivered: Timestamp,
-    pub(crate) oldest_undelivered: Timestamp,
-}
-
-/// A gauge that is 0 or 1.
-#[derive(Debug, Default)]
-pub(crate) struct Counter01(AtomicU64);
-
-impl Counter01 {
-    pub(crate) fn set(&self, is_on: bool) {
-        self.0.store(u64::from(is_on), Ordering::Relaxed);
-    }
 }
 
 /// Why a delivery attempt failed.
@@ -139,31 +117,36 @@ impl Responses {
     }
 }
 
-impl SourceMetrics {
-    pub(crate) fn count_failure(&self, class: FailureClass) {
-        if let Some(counter) = self.failures.get(class as usize) {
-            counter.add(1);
-        }
-    }
+/// One lane as the page shows it.
+#[derive(Debug)]
+pub(crate) struct LaneState {
+    pub(crate) destination: String,
+    pub(crate) metrics: Arc<LaneMetrics>,
+    pub(crate) undelivered_records: u64,
 }
 
 /// What the journals say at the time of the page.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct JournalSizes {
     pub(crate) disk_bytes: u64,
+    pub(crate) max_bytes: u64,
     pub(crate) queued_bytes: u64,
-    pub(crate) undelivered_records: u64,
     pub(crate) failed_commits: u64,
     pub(crate) commits: u64,
     pub(crate) dead_letter_bytes: u64,
+    pub(crate) dead_letter_max_bytes: u64,
     pub(crate) dead_letter_records: u64,
+    pub(crate) lanes: Vec<LaneState>,
 }
 
-/// Writes the page; `sources` are name, counters and sizes.
-pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
+/// Writes the page; `sources` are name, counters and sizes, `now_ms` is what the merger takes for the present.
+pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)], now_ms: i64) -> String {
     let mut page = Page { text: String::new(), sources };
     page.heading("prom_merger_build_info", "gauge", "The version that runs.");
     page.line("prom_merger_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+
+    page.heading("prom_merger_clock_seconds", "gauge", "The merger's clock, seconds since the epoch.");
+    page.line("prom_merger_clock_seconds", &[], now_ms as f64 / 1000.0);
 
     page.heading("prom_merger_ingest_responses_total", "counter", "Answers to senders, by HTTP status.");
     for (source, metrics, _) in sources {
@@ -186,49 +169,28 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
         "Samples and histograms made durable, of partly refused requests too.",
         |m| &m.acknowledged_samples,
     );
-    page.counter("delivered_requests_total", "Requests that the destination has taken.", |m| {
-        &m.delivered_requests
+    page.counter("future_samples_total", "Samples set aside at ingest for the future limit.", |m| {
+        &m.future_samples
     });
-    page.counter("delivered_samples_total", "Their samples and histograms.", |m| &m.delivered_samples);
-
-    page.heading("prom_merger_delivery_failures_total", "counter", "Failed attempts to deliver, by class.");
-    for (source, metrics, _) in sources {
-        for (class, counter) in FailureClass::ALL.iter().zip(&metrics.failures) {
-            let labels = [("source", *source), ("class", class.name())];
-            page.line("prom_merger_delivery_failures_total", &labels, counter.get());
-        }
-    }
-    page.counter("delivery_retries_total", "Attempts after the first one.", |m| &m.retries);
-    isolation(&mut page);
-    page.gauge(
-        "destination_misconfigured",
-        "1 while the destination refuses who or how we are, or a harmless probe.",
-        |m, _| Some(m.is_blocked.0.load(Ordering::Relaxed)),
-    );
+    page.lanes();
     page.heading(
         "prom_merger_dead_letters_total",
         "counter",
         "Records written to the dead letters, by stage.",
     );
-    for (source, metrics, _) in sources {
-        let stages =
-            [("ingest", &metrics.dead_letters_at_ingest), ("delivery", &metrics.dead_letters_at_delivery)];
-        for (stage, counter) in stages {
-            page.line(
-                "prom_merger_dead_letters_total",
-                &[("source", source), ("stage", stage)],
-                counter.get(),
-            );
+    for (source, metrics, sizes) in sources {
+        let name = "prom_merger_dead_letters_total";
+        page.line(name, &[("source", source), ("stage", "ingest")], metrics.dead_letters_at_ingest.get());
+        for lane in &sizes.lanes {
+            let labels = [("source", *source), ("stage", "delivery"), ("destination", &lane.destination)];
+            page.line(name, &labels, lane.metrics.dead_letters.get());
         }
     }
     page.gauge("dead_letter_records", "Dead letters on disk.", |_, sizes| Some(sizes.dead_letter_records));
     page.gauge("dead_letter_bytes", "Bytes of dead letters on disk.", |_, sizes| {
         Some(sizes.dead_letter_bytes)
     });
-    page.counter("damaged_records_total", "Journal records that could not be read back.", |m| {
-        &m.damaged_records
-    });
-    page.counter("journal_errors_total", "Failed reads, cursor stores and releases.", |m| &m.journal_errors);
+    page.gauge("dead_letter_max_bytes", "The limit of that.", |_, sizes| Some(sizes.dead_letter_max_bytes));
     page.gauge_of("journal_commits_total", "counter", "Successful commits.", |_, sizes| Some(sizes.commits));
     page.gauge_of(
         "journal_failed_commits_total",
@@ -237,51 +199,11 @@ pub(crate) fn page(sources: &[(&str, &SourceMetrics, JournalSizes)]) -> String {
         |_, sizes| Some(sizes.failed_commits),
     );
     page.gauge("journal_bytes", "Bytes of the journal on disk.", |_, sizes| Some(sizes.disk_bytes));
+    page.gauge("journal_max_bytes", "The limit of that.", |_, sizes| Some(sizes.max_bytes));
     page.gauge("journal_queued_bytes", "Bytes waiting in memory for a sync.", |_, sizes| {
         Some(sizes.queued_bytes)
     });
-    page.gauge("journal_pending_records", "Durable records that are not delivered yet.", |_, sizes| {
-        Some(sizes.undelivered_records)
-    });
-    page.gauge(
-        "oldest_undelivered_timestamp_seconds",
-        "The earliest sample of the record that delivery is at.",
-        |m, _| m.oldest_undelivered.seconds(),
-    );
-    page.gauge("last_delivered_timestamp_seconds", "The latest sample delivered since start.", |m, _| {
-        m.last_delivered.seconds()
-    });
     page.text
-}
-
-fn isolation(page: &mut Page<'_>) {
-    page.counter("future_samples_total", "Samples set aside at ingest for the future limit.", |m| {
-        &m.future_samples
-    });
-    page.counter("isolated_requests_total", "Requests refused and searched for culprits.", |m| {
-        &m.isolated_requests
-    });
-    page.counter("isolation_attempts_total", "Parts of refused requests that were sent.", |m| {
-        &m.isolation_attempts
-    });
-    page.counter(
-        "isolation_unfinished_total",
-        "Refused parts that were not cut any further, as there had been too many refusals.",
-        |m| &m.unfinished_isolations,
-    );
-    page.counter("probe_writes_total", "Probe writes sent after a refusal.", |m| &m.probes);
-    page.counter("probe_refusals_total", "Probe writes that the destination refused.", |m| &m.refused_probes);
-    page.counter(
-        "already_stored_samples_total",
-        "Refused samples that the destination had with the same bits.",
-        |m| &m.already_stored,
-    );
-    page.counter("read_back_failures_total", "Failed questions for what the destination has.", |m| {
-        &m.read_back_failures
-    });
-    page.counter("backward_requests_total", "Requests split because a series ran backwards in time.", |m| {
-        &m.split_backward
-    });
 }
 
 struct Page<'a> {
@@ -296,6 +218,10 @@ impl Page<'_> {
 
     /// Label values need no escaping: they are names that the configuration has checked, or our own words.
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        if labels.is_empty() {
+            let _ = writeln!(self.text, "{name} {value}");
+            return;
+        }
         let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
         let _ = writeln!(self.text, "{name}{{{}}} {value}", labels.join(","));
     }
@@ -308,7 +234,7 @@ impl Page<'_> {
         &mut self,
         name: &str,
         help: &str,
-        value: impl Fn(&SourceMetrics, JournalSizes) -> Option<V>,
+        value: impl Fn(&SourceMetrics, &JournalSizes) -> Option<V>,
     ) {
         self.gauge_of(name, "gauge", help, value);
     }
@@ -318,13 +244,60 @@ impl Page<'_> {
         name: &str,
         kind: &str,
         help: &str,
-        value: impl Fn(&SourceMetrics, JournalSizes) -> Option<V>,
+        value: impl Fn(&SourceMetrics, &JournalSizes) -> Option<V>,
     ) {
         let name = format!("prom_merger_{name}");
         self.heading(&name, kind, help);
         for (source, metrics, sizes) in self.sources {
-            if let Some(value) = value(metrics, *sizes) {
+            if let Some(value) = value(metrics, sizes) {
                 self.line(&name, &[("source", source)], value);
+            }
+        }
+    }
+
+    fn lane_counter(&mut self, name: &str, help: &str, counter: impl Fn(&LaneMetrics) -> &Counter) {
+        self.of_lanes(name, "counter", help, |lane| Some(counter(&lane.metrics).get()));
+    }
+
+    fn lane_gauge<V: Display>(&mut self, name: &str, help: &str, value: impl Fn(&LaneState) -> Option<V>) {
+        self.of_lanes(name, "gauge", help, value);
+    }
+
+    fn of_lanes<V: Display>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: impl Fn(&LaneState) -> Option<V>,
+    ) {
+        let name = format!("prom_merger_{name}");
+        self.heading(&name, kind, help);
+        for (source, _, sizes) in self.sources {
+            for lane in &sizes.lanes {
+                if let Some(value) = value(lane) {
+                    self.line(&name, &[("source", source), ("destination", &lane.destination)], value);
+                }
+            }
+        }
+    }
+
+    /// Counters of each lane under one name, told apart by a further label.
+    fn per_lane(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[&str],
+        counters: impl Fn(&LaneMetrics) -> &[Counter],
+    ) {
+        let name = format!("prom_merger_{name}");
+        self.heading(&name, "counter", help);
+        for (source, _, sizes) in self.sources {
+            for lane in &sizes.lanes {
+                for (value, counter) in values.iter().zip(counters(&lane.metrics)) {
+                    let labels = [("source", *source), ("destination", &lane.destination), (label, value)];
+                    self.line(&name, &labels, counter.get());
+                }
             }
         }
     }

@@ -1,16 +1,14 @@
-//! One source: what its ingest and its lane share.
+//! One source: what its ingest and its lanes share.
 
 use std::{
-    fs::{self, File},
+    collections::BTreeMap,
     io,
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use prom_remote::{Compressor, LabelSplicer, Limits};
-use sample_journal::{AppendError, DiskStorage, Journal, JournalHooks, Recovery};
+use prom_remote::{LabelEdit, LabelSplicer, Limits, RelabelRule};
+use sample_journal::{AppendError, Journal, JournalConfig, JournalHooks, Recovery};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -18,9 +16,24 @@ use crate::{
     StartError,
     config::{Config, SourceConfig},
     dead_letters,
-    metrics::{JournalSizes, SourceMetrics},
+    machine::Machine,
+    metrics::{JournalSizes, LaneMetrics, LaneState, SourceMetrics},
+    replicas::{self, ReplicaGroup},
     token::Token,
 };
+
+/// Which journals a source has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kinds {
+    journal: &'static str,
+    dead_letters: &'static str,
+}
+
+impl Kinds {
+    pub(crate) const LIVE: Self = Self { journal: JOURNAL_KIND, dead_letters: dead_letters::KIND };
+    /// Those of a backfill, which may run beside a merger.
+    pub(crate) const BACKFILL: Self = Self { journal: "backfill", dead_letters: "backfill-dead-letters" };
+}
 
 /// The journals and counters of one source.
 #[derive(Debug)]
@@ -31,27 +44,45 @@ pub(crate) struct SourceState {
     pub(crate) label: String,
     pub(crate) value: String,
     pub(crate) splicer: LabelSplicer,
+    /// Rules for each series before it gets the label.
+    pub(crate) relabel: Vec<RelabelRule>,
     /// Samples further ahead of the clock are refused; no limit if zero.
     pub(crate) future_limit: Duration,
     pub(crate) limits: Limits,
     pub(crate) journal: Arc<Journal>,
+    /// Where several senders have the same series.
+    pub(crate) replicas: Option<Arc<ReplicaGroup>>,
     pub(crate) dead_letters: Arc<Journal>,
     /// Changes after each commit of the journal.
     pub(crate) committed: watch::Receiver<u64>,
     pub(crate) metrics: SourceMetrics,
-}
-
-/// What making an outgoing body needs besides; worth keeping for the next one.
-#[derive(Default)]
-pub(crate) struct Workspace {
-    labelled: Vec<u8>,
-    compressor: Compressor,
+    /// By destination.
+    lanes: RwLock<BTreeMap<String, Arc<LaneMetrics>>>,
+    machine: Machine,
 }
 
 impl SourceState {
     /// Opens both journals. Blocks on files.
-    pub(crate) fn open(config: &Config, source: &SourceConfig) -> Result<Self, StartError> {
-        let splicer = LabelSplicer::new(&config.label, &source.value).map_err(StartError::Label)?;
+    pub(crate) fn open(
+        config: &Config,
+        source: &SourceConfig,
+        machine: &Machine,
+    ) -> Result<Self, StartError> {
+        let mut state = Self::open_as(config, source, machine, Kinds::LIVE)?;
+        state.replicas = replicas::open(config, source, machine, &state.journal)?;
+        Ok(state)
+    }
+
+    /// The same with journals of other kinds, and without replicas.
+    pub(crate) fn open_as(
+        config: &Config,
+        source: &SourceConfig,
+        machine: &Machine,
+        kinds: Kinds,
+    ) -> Result<Self, StartError> {
+        let edits =
+            replicas::label_edits(source).into_iter().chain([LabelEdit::add(&config.label, &source.value)]);
+        let splicer = LabelSplicer::with_edits(edits).map_err(StartError::Label)?;
         let token = match &source.token_file {
             None => None,
             Some(path) => {
@@ -64,78 +95,137 @@ impl SourceState {
             on_commit: Box::new(move |end| {
                 sender.send_replace(end.as_u64());
             }),
-            on_failure: failure_hook(&source.name, JOURNAL_KIND),
+            on_failure: failure_hook(&source.name, kinds.journal),
         };
-        let journal = open_journal(config, &source.name, JOURNAL_KIND, hooks)?;
+        let journal = open_journal(config, machine, &source.name, kinds.journal, hooks)?;
         let hooks = JournalHooks {
-            on_failure: failure_hook(&source.name, dead_letters::KIND),
+            on_failure: failure_hook(&source.name, kinds.dead_letters),
             ..JournalHooks::default()
         };
-        let dead_letters = open_journal(config, &source.name, dead_letters::KIND, hooks)?;
-        let metrics = SourceMetrics::default();
-        let cursor = journal
-            .cursor(CURSOR)
-            .map_err(|error| StartError::Cursor { name: source.name.clone(), source: error })?;
-        metrics.delivered_position.store(cursor.position().as_u64(), Ordering::Relaxed);
+        let dead_letters = open_journal(config, machine, &source.name, kinds.dead_letters, hooks)?;
+        forget_cursors(config, &source.name, &journal)?;
         Ok(Self {
             name: source.name.clone(),
             token,
             label: config.label.clone(),
             value: source.value.clone(),
             splicer,
+            relabel: Vec::new(),
             future_limit: source.future_limit,
             limits: config.remote_limits(),
             journal: Arc::new(journal),
+            replicas: None,
             dead_letters: Arc::new(dead_letters),
             committed,
-            metrics,
+            metrics: SourceMetrics::default(),
+            lanes: RwLock::default(),
+            machine: machine.clone(),
         })
     }
 
-    /// Makes of a message what goes out: with the label, compressed.
-    pub(crate) fn outgoing_body(&self, message: &[u8], workspace: &mut Workspace) -> Result<Bytes, String> {
-        let Workspace { labelled, compressor } = workspace;
-        let mut body = Vec::new();
-        self.splicer.splice(message, &self.limits, labelled).map_err(|error| error.to_string())?;
-        compressor.compress(labelled, &mut body).map_err(|error| error.to_string())?;
-        Ok(body.into())
+    /// The counters of the lane to a destination. From now on its cursor keeps the journal. Blocks on files if the cursor
+    /// is new.
+    pub(crate) fn open_lane(&self, destination: &str) -> Result<Arc<LaneMetrics>, StartError> {
+        let cursor = self.journal.cursor(destination).map_err(|source| StartError::Cursor {
+            name: self.name.clone(),
+            destination: destination.to_owned(),
+            source,
+        })?;
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        let metrics = lanes.entry(destination.to_owned()).or_insert_with(|| {
+            let metrics = LaneMetrics::default();
+            metrics.delivered_position.store(cursor.position().as_u64(), Ordering::Relaxed);
+            Arc::new(metrics)
+        });
+        Ok(Arc::clone(metrics))
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.machine.clock.now_ms()
     }
 
     pub(crate) fn sizes(&self) -> JournalSizes {
         let statistics = self.journal.statistics();
         let dead_letters = self.dead_letters.statistics();
-        let delivered = self.metrics.delivered_position.load(Ordering::Relaxed);
+        let end = statistics.durable_end.as_u64();
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let lane = |(destination, metrics): (&String, &Arc<LaneMetrics>)| LaneState {
+            destination: destination.clone(),
+            metrics: Arc::clone(metrics),
+            undelivered_records: end.saturating_sub(metrics.delivered_position.load(Ordering::Relaxed)),
+        };
         JournalSizes {
             disk_bytes: statistics.bytes_on_disk,
+            max_bytes: statistics.max_bytes,
             queued_bytes: statistics.pending_bytes,
-            undelivered_records: statistics.durable_end.as_u64().saturating_sub(delivered),
             failed_commits: statistics.failed_commits,
             commits: statistics.commits,
             dead_letter_bytes: dead_letters.bytes_on_disk,
+            dead_letter_max_bytes: dead_letters.max_bytes,
             dead_letter_records: dead_letters.records,
+            lanes: lanes.iter().map(lane).collect(),
         }
     }
 }
 
-fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
+/// Forgets what the configuration says is gone for good, and tells of cursors that nothing moves any more.
+fn forget_cursors(config: &Config, source: &str, journal: &Journal) -> Result<(), StartError> {
+    let end = journal.durable_end().as_u64();
+    for (destination, position) in journal.cursors() {
+        let is_known = config.destinations.iter().any(|known| known.name == destination)
+            || destination == REPLICAS_CURSOR;
+        let undelivered = end.saturating_sub(position.as_u64());
+        if is_known {
+            continue;
+        }
+        if !config.forgotten_destinations.contains(&destination) {
+            warn!(
+                source,
+                destination,
+                undelivered,
+                "no such destination any more: its place keeps the journal until it is a destination again, or stands in \
+                 forgotten_destinations"
+            );
+            continue;
+        }
+        journal.remove_cursor(&destination).map_err(|error| StartError::Cursor {
+            name: source.to_owned(),
+            destination: destination.clone(),
+            source: error,
+        })?;
+        warn!(source, destination, undelivered, "destination is forgotten");
+    }
+    Ok(())
+}
+
+pub(crate) fn failure_hook(source: &str, kind: &'static str) -> Box<dyn Fn(&io::Error) + Send + Sync> {
     let source = source.to_owned();
     Box::new(
         move |error| error!(source, kind, %error, "journal commit failed, nothing of it is acknowledged"),
     )
 }
 
-/// Opens a journal of a source, in a folder that is made if need be. Blocks on files.
+/// Opens a journal of a source, which is made if need be. Blocks on files.
 pub(crate) fn open_journal(
     config: &Config,
+    machine: &Machine,
     name: &str,
     kind: &str,
     hooks: JournalHooks,
 ) -> Result<Journal, StartError> {
-    let parent = config.data.join(kind);
-    create_durably(&parent).map_err(|error| StartError::Folder { path: parent.clone(), source: error })?;
-    let storage = DiskStorage::open(parent.join(name))
-        .map_err(|error| StartError::Storage { name: name.to_owned(), source: error })?;
-    let (journal, recovery) = Journal::open(storage, config.journal_config(kind, name), hooks)
+    open_journal_with(machine, name, kind, config.journal_config(kind, name), hooks)
+}
+
+/// The same with limits of its own.
+pub(crate) fn open_journal_with(
+    machine: &Machine,
+    name: &str,
+    kind: &str,
+    config: JournalConfig,
+    hooks: JournalHooks,
+) -> Result<Journal, StartError> {
+    let storage = machine.disks.open(kind, name)?;
+    let (journal, recovery) = Journal::open(storage, config, hooks)
         .map_err(|error| StartError::Journal { name: name.to_owned(), source: error })?;
     tell(name, kind, &recovery);
     Ok(journal)
@@ -153,20 +243,6 @@ fn tell(source: &str, kind: &str, recovery: &Recovery) {
     }
 }
 
-/// Creates a folder and those above it, each durable before the next.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_durably(parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    File::open(parent)?.sync_all()
-}
-
 /// Appends a record and waits until it is durable.
 pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), AppendError> {
     let (sender, receiver) = oneshot::channel();
@@ -176,12 +252,10 @@ pub(crate) async fn append(journal: &Journal, parts: &[&[u8]]) -> Result<(), App
     receiver.await.unwrap_or(Err(AppendError::Closed)).map(|_| ())
 }
 
-pub(crate) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
-}
-
 pub(crate) const JOURNAL_KIND: &str = "journal";
-pub(crate) const CURSOR: &str = "tsdb";
+/// In the journal of a source with replicas: what no checkpoint of theirs knows. No destination has this name.
+pub(crate) const REPLICAS_CURSOR: &str = "_replicas";
 /// The first byte of a journal record: the rest is a snappy block of a remote-write 1.0 request.
 pub(crate) const FORMAT_V1: u8 = 1;
+/// Likewise of remote write 2.0.
+pub(crate) const FORMAT_V2: u8 = 2;

@@ -17,10 +17,10 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{Config, ReplicasConfig},
     dead_letters::{self, DeadLetter},
     ingest::SourceSink,
-    metrics,
+    metrics, replicas,
     source::SourceState,
     token,
 };
@@ -33,6 +33,7 @@ pub(crate) struct Web {
 struct Entry {
     state: Arc<SourceState>,
     server: WriteServer<SourceSink>,
+    replicas: Option<ReplicasConfig>,
 }
 
 impl Web {
@@ -43,7 +44,9 @@ impl Web {
         let entry = |state: &Arc<SourceState>| {
             let sink = Arc::new(SourceSink { source: Arc::clone(state) });
             let server = WriteServer::new(sink, server_config.clone());
-            (state.name.clone(), Entry { state: Arc::clone(state), server })
+            let source = config.sources.iter().find(|source| source.name == state.name);
+            let replicas = source.and_then(|source| source.replicas.clone());
+            (state.name.clone(), Entry { state: Arc::clone(state), server, replicas })
         };
         Self { sources: sources.iter().map(entry).collect(), stop }
     }
@@ -51,11 +54,17 @@ impl Web {
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/api/v1/write/{source}", any(write))
+            .route("/api/v1/write/{source}/{replica}", any(write_of_replica))
             .route("/api/v1/dead-letters/{source}", get(list_dead_letters))
             .route("/metrics", get(show_metrics))
             .route("/-/healthy", get(async || "healthy\n"))
             .route("/-/ready", get(ready))
             .with_state(Arc::new(self))
+    }
+
+    fn now_ms(&self) -> i64 {
+        // All go by the clock of the one machine.
+        self.sources.values().next().map_or(0, |entry| entry.state.now_ms())
     }
 
     fn unknown(&self, source: &str) -> Response {
@@ -68,12 +77,42 @@ impl Web {
 
 async fn write(State(web): State<Arc<Web>>, Path(source): Path<String>, request: Request) -> Response {
     let Some(entry) = web.sources.get(&source) else { return web.unknown(&source) };
-    let response = match token::check(entry.state.token.as_ref(), request.headers()) {
-        Ok(()) => entry.server.handle(&source, request).await,
-        Err(refusal) => refusal.into_response(),
-    };
-    entry.state.metrics.responses.count(response.status().as_u16());
-    response
+    let needs_replica = entry.replicas.as_ref().is_some_and(|replicas| replicas.label.is_none());
+    if needs_replica {
+        return not_so(&format!("replicas of {source} write to /api/v1/write/{source}/REPLICA"));
+    }
+    entry.handle("", request).await
+}
+
+async fn write_of_replica(
+    State(web): State<Arc<Web>>,
+    Path((source, replica)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let Some(entry) = web.sources.get(&source) else { return web.unknown(&source) };
+    let has_paths = entry.replicas.as_ref().is_some_and(|replicas| replicas.path);
+    if !has_paths {
+        return not_so(&format!(
+            "source {source} has no replicas with paths: write to /api/v1/write/{source}"
+        ));
+    }
+    entry.handle(&replica, request).await
+}
+
+fn not_so(text: &str) -> Response {
+    (StatusCode::NOT_FOUND, format!("{text}\n")).into_response()
+}
+
+impl Entry {
+    /// `replica` is the one of the path, or empty.
+    async fn handle(&self, replica: &str, request: Request) -> Response {
+        let response = match token::check(self.state.token.as_ref(), request.headers()) {
+            Ok(()) => self.server.handle(replica, request).await,
+            Err(refusal) => refusal.into_response(),
+        };
+        self.state.metrics.responses.count(response.status().as_u16());
+        response
+    }
 }
 
 async fn ready(State(web): State<Arc<Web>>) -> Response {
@@ -90,7 +129,9 @@ async fn show_metrics(State(web): State<Arc<Web>>) -> Response {
         .values()
         .map(|entry| (entry.state.name.as_str(), &entry.state.metrics, entry.state.sizes()))
         .collect();
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::page(&sources)).into_response()
+    let groups = web.sources.values().filter_map(|entry| entry.state.replicas.as_deref());
+    let text = metrics::page(&sources, web.now_ms()) + &replicas::page(groups);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 #[derive(Deserialize)]

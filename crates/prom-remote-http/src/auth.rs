@@ -42,7 +42,8 @@ pub enum Authorization {
 }
 
 impl Authorization {
-    pub(crate) fn apply(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    /// Adds the header to a request of the HTTP library, for the questions that are no remote read or write.
+    pub fn apply(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match self {
             Self::None => request,
             Self::Bearer(token) => request.bearer_auth(token.expose()),

@@ -80,6 +80,6 @@ pub use write::{
     OtherContent, Point, RequestFault, SampleV2, SeriesV2, SeriesV2View, SeriesVerdict, SeriesView, Severity,
     SpliceReport, SplitReport, SplitSize, Summary, SymbolTable, UnknownFieldView, ValidationReport,
     WriteRequestBuilder, WriteRequestV2Builder, WriteRequestV2View, WriteRequestView, concatenate,
-    convert_to_v1, convert_to_v2, keep_samples, keep_series, keep_series_v2, merge_v2, split, split_v2,
-    validate, validate_v2,
+    convert_to_v1, convert_to_v2, keep_samples, keep_samples_v2, keep_series, keep_series_v2, merge_v2,
+    split, split_v2, validate, validate_v2,
 };

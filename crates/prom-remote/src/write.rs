@@ -21,7 +21,7 @@ pub use fault::{Fault, RequestFault, Severity};
 pub use histogram::HistogramFault;
 pub use regroup::{
     CoalesceError, CoalesceReport, OtherContent, Point, SplitReport, SplitSize, concatenate, keep_samples,
-    merge_v2, split, split_v2,
+    keep_samples_v2, merge_v2, split, split_v2,
 };
 pub use splice::{LabelSplicer, SpliceReport};
 pub(crate) use v2::{AppendedSymbols, SERIES as SERIES_V2, put_rewritten as put_rewritten_v2};

@@ -6,7 +6,7 @@ use crate::{
     journal::{JournalId, Shared},
     position::Position,
     segment::{FieldReader, FieldWriter},
-    storage::{Storage, read_full},
+    storage::{Storage, read_full, with_reserve},
 };
 
 /// How far one destination has got: the position of the next record it needs.
@@ -207,6 +207,17 @@ impl Cursors {
         Ok(())
     }
 
+    /// Stores a value wherever it is.
+    pub(crate) fn place(
+        &mut self,
+        storage: &dyn Storage,
+        name: &str,
+        position: Position,
+    ) -> Result<(), CursorError> {
+        let generation = self.by_name.get(name).map_or(0, |slot| slot.generation + 1);
+        self.write(storage, name, Slot { generation, position: position.0 })
+    }
+
     pub(crate) fn slowest(&self) -> Option<u64> {
         self.by_name.values().map(|slot| slot.position).min()
     }
@@ -246,7 +257,8 @@ impl Cursors {
             storage.rename(&temporary, &file_name(name, slot.generation))?;
             storage.sync_directory()
         };
-        write().map_err(|source| CursorError::Storage { name: name.to_owned(), source })?;
+        with_reserve(storage, write)
+            .map_err(|source| CursorError::Storage { name: name.to_owned(), source })?;
         self.by_name.insert(name.to_owned(), slot);
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod config;
 mod recovery;
 mod state;
+mod tail;
 mod writer;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 pub use config::{ConfigError, JournalConfig, JournalHooks, JournalId, Verify};
 pub use recovery::{Damage, DamageKind, OpenError, Recovery, TornTail};
 pub(crate) use state::Shared;
+pub(crate) use tail::{Holes, TailScan};
 
 use crate::{
     cursor::{Cursor, CursorError},
@@ -47,8 +49,8 @@ pub enum AppendError {
     /// `max_pending_bytes` are queued already; try again after a commit.
     #[error("too many bytes are waiting to be written")]
     Overloaded,
-    /// `max_bytes` are on disk already; try again after [`Journal::release`].
-    #[error("the journal's disk budget is used up")]
+    /// `max_bytes` are on disk already, or the medium was full a moment ago; try again after [`Journal::release`].
+    #[error("the journal's disk budget is used up, or the disk is full")]
     Full,
     /// The journal is closed.
     #[error("the journal is closed")]
@@ -99,6 +101,8 @@ pub struct Released {
 pub struct Statistics {
     /// Sizes of all segment files in bytes, unreadable ones included; at most `max_bytes` unless recovery found more.
     pub bytes_on_disk: u64,
+    /// The configured limit of that.
+    pub max_bytes: u64,
     /// Segment files in use.
     pub segments: u64,
     /// Segment files of which nothing could be read; they stay on disk until they are removed by hand.
@@ -262,6 +266,11 @@ impl Journal {
                 return Err(ReleaseError::Storage { file, source });
             }
         }
+        if released.segments > 0 {
+            self.shared.state().releases += 1;
+            // What cannot be kept now is tried again at the next release.
+            let _ = self.shared.storage.restore_reserve();
+        }
         Ok(released)
     }
 
@@ -277,6 +286,7 @@ impl Journal {
         let oldest = state.oldest();
         Statistics {
             bytes_on_disk: state.disk_bytes,
+            max_bytes: self.shared.config.max_bytes,
             segments: state.segments.len() as u64,
             unreadable_segments: state.unreadable_segments,
             records: state.durable_end.saturating_sub(oldest),

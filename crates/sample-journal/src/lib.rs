@@ -45,6 +45,7 @@ mod journal;
 
 mod cursor;
 mod reader;
+mod survey;
 
 #[doc = include_str!("../docs/durability.md")]
 pub mod durability {}
@@ -61,3 +62,4 @@ pub use reader::{ReadError, Reader, RecordInfo};
 pub use storage::{
     AppendFile, DiskStorage, OpenDiskError, ReadFile, SimulatedStorage, Storage, StoredFile, SyncGate, Tear,
 };
+pub use survey::{RewindError, SegmentSurvey, Survey, SurveyedRecord, rewind_cursor, survey};

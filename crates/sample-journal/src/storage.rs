@@ -58,6 +58,60 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// What the medium reports; the state of those operations is then unknown.
     fn sync_directory(&self) -> io::Result<()>;
+
+    /// Gives up a part of the room that is kept for the time when the medium is full; returns whether there was any.
+    ///
+    /// A full medium must still take what frees room on it: a cursor that moves on. A storage without such room, which is
+    /// the default, cannot promise that.
+    ///
+    /// # Errors
+    /// What the medium reports.
+    fn spend_reserve(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Keeps that room again, as far as it is not kept already.
+    ///
+    /// # Errors
+    /// What the medium reports: usually that it is full; what could be kept is.
+    fn restore_reserve(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Any storage behind a pointer.
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        (**self).create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn ReadFile>> {
+        (**self).open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<StoredFile>> {
+        (**self).list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        (**self).sync_directory()
+    }
+
+    fn spend_reserve(&self) -> io::Result<bool> {
+        (**self).spend_reserve()
+    }
+
+    fn restore_reserve(&self) -> io::Result<()> {
+        (**self).restore_reserve()
+    }
 }
 
 /// A file open for appending.
@@ -111,4 +165,22 @@ pub(crate) fn read_full(file: &dyn ReadFile, offset: u64, buffer: &mut [u8]) -> 
         }
     }
     Ok(filled)
+}
+
+/// Does something that needs little room; on a full medium again with each part of the reserve that is given up.
+pub(crate) fn with_reserve<T>(
+    storage: &dyn Storage,
+    mut work: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match work() {
+            Err(error) if is_full(&error) && storage.spend_reserve()? => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether an error says that the medium, or what this user may have of it, is used up.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

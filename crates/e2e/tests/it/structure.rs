@@ -52,6 +52,26 @@ fn nothing_depends_on_the_tests_or_the_commands() {
     }
 }
 
+/// Each test that docs/merger-tests.md names is there.
+#[test]
+fn every_test_named_for_a_promise_of_the_merger_exists() {
+    let workspace = e2e::programs::workspace();
+    let page = fs::read_to_string(workspace.join("docs/merger-tests.md")).expect("the page is there");
+    let mut count = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| **")).skip(1) {
+        let named: Vec<_> = row.split('`').filter_map(|span| span.split_once(".rs::")).collect();
+        assert!(!named.is_empty(), "no test in {row}");
+        for (file, name) in named {
+            let path = workspace.join(format!("{file}.rs"));
+            let text =
+                fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(text.contains(&format!("fn {name}(")), "no {name} in {file}.rs");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} tests are named");
+}
+
 /// A name in docs/troubleshooting.md is one that a program tells and a test of these makes it tell, and the other way.
 #[test]
 fn every_documented_error_is_told_and_produced() {

@@ -13,6 +13,7 @@ use compose_model::Service;
 
 use super::{
     Error, Held, Workplace, apply, end_living, io_error, living,
+    services::Change,
     up::{prove, write_files},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     control::{self, Request},
     home::TestbedFolder,
     ledger::{Entry, Ledger},
-    progress::{Event, Reporter},
+    progress::Reporter,
     spec::Spec,
     status::TestbedStatus,
 };
@@ -111,32 +112,12 @@ async fn stop(
     at_once: bool,
     reporter: &mut impl Reporter,
 ) -> Result<(), Error> {
-    let what = what.to_owned();
-    let begun = Instant::now();
-    reporter.event(Event::Begin { what: what.clone(), expected: None });
-    let request = Request::StopServices { services: services.clone(), at_once };
-    let mut status = control::ask(&held.folder, request).await?;
-    loop {
-        let left: Vec<&str> = status
-            .services
-            .iter()
-            .filter(|service| services.contains(&service.name) && service.pid.is_some())
-            .map(|service| service.name.as_str())
-            .collect();
-        let Some(first) = left.first() else { break };
-        if begun.elapsed() > STOP_LIMIT {
-            reporter.event(Event::Abandoned);
-            let reason = format!("it has not ended within {} s", STOP_LIMIT.as_secs());
-            return Err(Error::Service { service: (*first).to_owned(), reason });
-        }
-        let all = services.len() as u64;
-        let parts = Some((all - left.len() as u64, all));
-        reporter.event(Event::Going { detail: format!("still running: {}", left.join(", ")), parts });
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        status = control::ask(&held.folder, Request::Status).await?;
+    if services.is_empty() {
+        return Ok(());
     }
-    reporter.event(Event::Done { what, result: String::new(), took: begun.elapsed() });
-    Ok(())
+    let request = Request::StopServices { services: services.clone(), at_once };
+    let change = Change { what: what.to_owned(), request, services: &services, limit: STOP_LIMIT };
+    change.make(&held.folder, reporter, |service| service.pid.is_none()).await.map(drop)
 }
 
 /// Removes what brokers and ZooKeeper have stored, those of an earlier specification too. Nobody of them may run.

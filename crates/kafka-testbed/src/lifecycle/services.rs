@@ -9,6 +9,7 @@ use super::{Error, Held, UpReport, Workplace, apply, io_error};
 use crate::{
     adjustments::Scaled,
     control::{self, Request},
+    home::TestbedFolder,
     progress::{Event, Reporter},
     status::{ServiceState, ServiceStatus, TestbedStatus},
 };
@@ -82,35 +83,62 @@ async fn change(
     if !held.folder.is_supervised() {
         return Err(Error::NotRunning(place.name.clone()));
     }
-    let begun = Instant::now();
-    let mut status = control::ask(&held.folder, request).await?;
     let what =
         format!("{doing} {}", if services.is_empty() { "all".to_owned() } else { services.join(", ") });
-    reporter.event(Event::Begin { what: what.clone(), expected: None });
-    loop {
-        let concerned = || {
-            status.services.iter().filter(|service| services.is_empty() || services.contains(&service.name))
-        };
-        let words = |service: &ServiceStatus| match &service.last_error {
-            Some(error) => error.clone(),
-            None => format!("is {:?}", service.state).to_lowercase(),
-        };
-        let failed = concerned().find(|service| service.state == ServiceState::Failed && !is_done(service));
-        let left: Vec<&ServiceStatus> = concerned().filter(|service| !is_done(service)).collect();
-        let late = left.first().filter(|_| begun.elapsed() > place.limit);
-        if let Some(service) = failed.or(late.copied()) {
-            reporter.event(Event::Abandoned);
-            return Err(Error::Service { service: service.name.clone(), reason: words(service) });
+    Change { what, request, services, limit: place.limit }.make(&held.folder, reporter, is_done).await
+}
+
+/// Something that the supervisor is asked to do with services.
+pub(super) struct Change<'a> {
+    /// As it is told.
+    pub(super) what: String,
+    pub(super) request: Request,
+    /// Those that it concerns; all if empty.
+    pub(super) services: &'a [String],
+    /// How long it may take.
+    pub(super) limit: Duration,
+}
+
+impl Change<'_> {
+    /// Asks for it and waits until it is done with every service that it concerns.
+    pub(super) async fn make(
+        self,
+        folder: &TestbedFolder,
+        reporter: &mut impl Reporter,
+        is_done: impl Fn(&ServiceStatus) -> bool,
+    ) -> Result<TestbedStatus, Error> {
+        let Self { what, request, services, limit } = self;
+        let begun = Instant::now();
+        reporter.event(Event::Begin { what: what.clone(), expected: None });
+        let mut status = control::ask(folder, request).await?;
+        loop {
+            let concerned = || {
+                let is_concerned =
+                    |service: &&ServiceStatus| services.is_empty() || services.contains(&service.name);
+                status.services.iter().filter(is_concerned)
+            };
+            let words = |service: &ServiceStatus| match &service.last_error {
+                Some(error) => error.clone(),
+                None => format!("is {:?}", service.state).to_lowercase(),
+            };
+            let failed =
+                concerned().find(|service| service.state == ServiceState::Failed && !is_done(service));
+            let left: Vec<&ServiceStatus> = concerned().filter(|service| !is_done(service)).collect();
+            let late = left.first().filter(|_| begun.elapsed() > limit);
+            if let Some(service) = failed.or(late.copied()) {
+                reporter.event(Event::Abandoned);
+                return Err(Error::Service { service: service.name.clone(), reason: words(service) });
+            }
+            let Some(first) = left.first() else {
+                reporter.event(Event::Done { what, result: String::new(), took: begun.elapsed() });
+                return Ok(status);
+            };
+            let all = concerned().count() as u64;
+            let detail = format!("{}: {}", first.name, words(first).lines().next().unwrap_or_default());
+            reporter.event(Event::Going { detail, parts: Some((all - left.len() as u64, all)) });
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            status = control::ask(folder, Request::Status).await?;
         }
-        let Some(first) = left.first() else {
-            reporter.event(Event::Done { what, result: String::new(), took: begun.elapsed() });
-            return Ok(status);
-        };
-        let all = concerned().count() as u64;
-        let detail = format!("{}: {}", first.name, words(first).lines().next().unwrap_or_default());
-        reporter.event(Event::Going { detail, parts: Some((all - left.len() as u64, all)) });
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        status = control::ask(&held.folder, Request::Status).await?;
     }
 }
 

@@ -15,8 +15,8 @@ use compose_model::{Project, render};
 use tokio::process::Command;
 
 use super::{
-    Error, Held, HostChoice, TakenPort, Workplace, apply, end_living, io_error, living, read_adjustments,
-    reset,
+    Error, Held, HostChoice, TakenPort, Workplace, apply, end_living, io_error, living, preflight,
+    read_adjustments, reset,
 };
 use crate::{
     address::LoopbackBlock,
@@ -119,7 +119,9 @@ pub async fn up(
     write_files(&mut held, &plan, &tools, &place.name, text)?;
     start_supervisor(&folder, &tools, &mut held.ledger).await?;
     let status = prove(place, &held, &plan, 2, reporter).await?;
-    Ok(UpReport { status, changed: true, took: begun.elapsed() })
+    let took = begun.elapsed();
+    preflight::tell(place, &held, &plan, reporter).await;
+    Ok(UpReport { status, changed: true, took })
 }
 
 /// A process that was killed holds its addresses until its memory is gone, and by then nobody can tell whose it was.

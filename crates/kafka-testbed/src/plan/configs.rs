@@ -16,6 +16,7 @@ use crate::spec::{Prometheus, Spec};
 pub(super) const RULES: &[(&str, &str)] = &[
     ("recording.yml", include_str!("../../../../compose/configs/rules/recording.yml")),
     ("alerts.yml", include_str!("../../../../compose/configs/rules/alerts.yml")),
+    ("merger.yml", include_str!("../../../../compose/configs/rules/merger.yml")),
 ];
 
 /// Logging of the command-line tools, for log4j 1 (or its replacement) and log4j 2: warnings, on stderr.
@@ -187,13 +188,17 @@ fn merger(spec: &Spec, addresses: Addresses) -> Tree {
     let source = |name: &str| {
         map([("name", name.into()), ("token_file", format!("/etc/prom-merger/{name}.token").into())])
     };
+    let tsdb = format!("http://{}:{}", addresses.tsdb(), spec.tsdb.port);
     map([
         ("listen", format!("{}:{}", addresses.merger(), spec.merger_port).into()),
         ("data", "/var/lib/prom-merger".into()),
         ("sources", Tree::from(vec![source("kafka"), source("kubernetes")])),
         (
             "destination",
-            map([("url", format!("http://{}:{}/api/v1/write", addresses.tsdb(), spec.tsdb.port).into())]),
+            map([
+                ("url", format!("{tsdb}/api/v1/write").into()),
+                ("read_url", format!("{tsdb}/api/v1/read").into()),
+            ]),
         ),
     ])
 }

@@ -4,6 +4,8 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use yaml_source::{Diagnostic, Diagnostics, Spanned, ValueReader, value};
 
+use super::replicas::{ReplicasConfig, read_replicas};
+
 /// One sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,6 +18,8 @@ pub struct SourceConfig {
     pub token_file: Option<PathBuf>,
     /// Samples further ahead of the merger's clock become dead letters; no limit if zero. Default 10 min, as Prometheus.
     pub future_limit: Duration,
+    /// Several senders with the same series.
+    pub replicas: Option<ReplicasConfig>,
 }
 
 pub(super) fn read_source(value: ValueReader<'_>) -> Option<SourceConfig> {
@@ -24,9 +28,16 @@ pub(super) fn read_source(value: ValueReader<'_>) -> Option<SourceConfig> {
     let value = reader.optional("value", value::non_empty_text);
     let token_file = reader.optional("token_file", value::non_empty_text).map(PathBuf::from);
     let future_limit = reader.or("future_limit", value::duration, DEFAULT_FUTURE_LIMIT);
+    let replicas = reader.optional("replicas", read_replicas);
     reader.finish();
     let name = name?.0;
-    Some(SourceConfig { value: value.unwrap_or_else(|| name.clone()), name, token_file, future_limit })
+    Some(SourceConfig {
+        value: value.unwrap_or_else(|| name.clone()),
+        name,
+        token_file,
+        future_limit,
+        replicas,
+    })
 }
 
 pub(super) fn distinct_sources(
@@ -52,11 +63,11 @@ pub(super) fn distinct_sources(
     distinct.into_iter().map(|source| source.value).collect()
 }
 
-struct SourceName(String);
+pub(super) struct SourceName(pub(super) String);
 
 #[derive(Debug, thiserror::Error)]
 #[error("it becomes a path segment and a folder: 1 to 64 of a-z, 0-9 and -")]
-struct InvalidSourceName;
+pub(super) struct InvalidSourceName;
 
 impl FromStr for SourceName {
     type Err = InvalidSourceName;

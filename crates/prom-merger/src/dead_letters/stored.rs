@@ -12,6 +12,7 @@ use crate::{
     StartError,
     config::{Config, SourceConfig},
     ingest::{Horizon, Refused, judge},
+    machine::{self, Machine},
     source::{FORMAT_V1, JOURNAL_KIND, open_journal},
 };
 
@@ -147,7 +148,8 @@ impl<'a> StoredDeadLetters<'a> {
     /// A journal that cannot be read, or takes nothing.
     pub fn replay_through(&self, position: u64) -> Result<Replayed, ChangeLettersError> {
         let hooks = JournalHooks::default();
-        let target = open_journal(self.config, &self.source.name, JOURNAL_KIND, hooks)
+        let machine = Machine::real(self.config);
+        let target = open_journal(self.config, &machine, &self.source.name, JOURNAL_KIND, hooks)
             .map_err(ChangeLettersError::Journal)?;
         let end = Position::from_u64(position.saturating_add(1)).min(self.journal.durable_end());
         let mut reader = self.journal.reader(first(&self.journal));
@@ -182,7 +184,7 @@ impl<'a> StoredDeadLetters<'a> {
         let mut decoded = Vec::new();
         let judged = decompress(&compressed, &limits, &mut decoded).ok().and_then(|()| {
             let summary = WriteRequestView::new(&decoded).summary(&limits).ok()?;
-            let horizon = Horizon::now(self.source.future_limit);
+            let horizon = Horizon::at(machine::now_ms(), self.source.future_limit);
             judge(compressed.into(), &decoded, &summary, &limits, horizon).ok()
         });
         let Some(judged) = judged else {
@@ -203,7 +205,8 @@ impl<'a> StoredDeadLetters<'a> {
     }
 }
 
-fn body(payload: &[u8]) -> &[u8] {
+/// The body of a dead letter's record.
+pub(crate) fn body(payload: &[u8]) -> &[u8] {
     let line = payload.iter().position(|byte| *byte == b'\n').map_or(payload.len(), |end| end + 1);
     payload.get(line..).unwrap_or_default()
 }

@@ -1,68 +1,106 @@
-//! What a lane reads and prepares with: its reader, its cursor, and the request at hand.
+//! What a lane reads and prepares with: its reader, its cursor, and the batch at hand.
 
 use std::{
-    error::Error,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use prom_remote::{Limits, Summary, WriteRequestView, decompress};
+use prom_remote::{Limits, Summary};
 use sample_journal::{Cursor, CursorError, Position, ReadError, Reader};
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::order;
-use crate::source::{CURSOR, FORMAT_V1, SourceState, Workspace};
+use super::{
+    chain,
+    gather::{Gathered, Record},
+    message::{Message, Version, decode_into},
+    order,
+    outgoing::Outgoing,
+    pipeline::Pipeline,
+};
+use crate::{config::BatchConfig, metrics::LaneMetrics, source::SourceState};
 
 /// Goes to a blocking thread and comes back.
 #[derive(Default)]
 pub(super) struct Bench {
     tools: Option<Tools>,
-    /// The record at hand, format byte included.
-    pub(super) payload: Vec<u8>,
     pub(super) progress: Progress,
 }
 
+/// What a lane gives to its bench.
+#[derive(Clone)]
+pub(super) struct BenchConfig {
+    pub(super) source: Arc<SourceState>,
+    pub(super) destination: String,
+    pub(super) metrics: Arc<LaneMetrics>,
+    pub(super) pipeline: Arc<Mutex<Pipeline>>,
+    pub(super) batch: BatchConfig,
+    /// How many batches may be under way.
+    pub(super) window: usize,
+}
+
 struct Tools {
-    source: Arc<SourceState>,
+    config: BenchConfig,
     reader: Reader,
     cursor: Cursor,
+    /// Reused from batch to batch.
+    gathered: Gathered,
     decoded: Vec<u8>,
-    /// Reused from record to record.
-    workspace: Workspace,
+    /// What was read and is no part of the batch before it; a record is in `decoded`.
+    ahead: Option<Read>,
     /// Records read since the cursor was opened.
     records: u64,
 }
 
+/// Version, what is in it, and in which parts it goes out if it runs backwards in time.
+type Decoded = (Version, Summary, Option<Vec<Vec<u8>>>);
+
+enum Read {
+    Record(Record),
+    Other(Found),
+}
+
 pub(super) enum Found {
     Nothing,
-    Prepared(Prepared),
+    Batch(Batch),
     /// A record that this version, or these limits, cannot make sense of.
     Unreadable {
+        payload: Vec<u8>,
         next: Position,
         reason: String,
     },
-    Skipped(ReadError),
+    Skipped {
+        error: ReadError,
+        next: Position,
+    },
     Failed(ReadError),
 }
 
-/// A record ready to be sent.
-pub(super) struct Prepared {
-    /// One request, or several if the sender's runs backwards in time.
-    pub(super) requests: Vec<Outgoing>,
-    pub(super) summary: Summary,
+/// One or several records ready to be sent.
+pub(super) struct Batch {
+    /// One request, or several if the sender's runs backwards in time; none if rules drop all of it.
+    pub(super) requests: Vec<Prepared>,
+    /// Records that cannot be made into requests, and why.
+    pub(super) unsendable: Vec<(Vec<u8>, String)>,
+    /// The earliest time in it.
+    pub(super) oldest_ms: Option<i64>,
     pub(super) next: Position,
+    pub(super) records: u64,
     /// An earlier run of the lane may have delivered it: the stored cursor lags behind.
     pub(super) may_be_stored: bool,
 }
 
-/// A request as it goes out.
-pub(super) struct Outgoing {
-    /// With the label, compressed.
-    pub(super) body: Bytes,
-    pub(super) summary: Summary,
-    /// The message without the label; `None` if it is the whole record.
-    pub(super) raw: Option<Vec<u8>>,
+/// A request as it goes out, and what it was made of.
+pub(super) struct Prepared {
+    pub(super) outgoing: Outgoing,
+    pub(super) raw: Raw,
+}
+
+/// What the senders sent, without the label.
+pub(super) enum Raw {
+    /// Journal records.
+    Records(Vec<Vec<u8>>),
+    /// A part of one.
+    Message(Message),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +112,12 @@ pub(super) enum OpenBenchError {
 }
 
 impl Bench {
-    pub(super) async fn open(source: Arc<SourceState>) -> Result<Self, OpenBenchError> {
+    pub(super) async fn open(config: BenchConfig) -> Result<Self, OpenBenchError> {
         let tools = spawn_blocking(move || {
-            let cursor = source.journal.cursor(CURSOR)?;
-            let reader = source.journal.reader(cursor.position());
-            let (decoded, workspace) = (Vec::new(), Workspace::default());
-            Ok::<_, CursorError>(Tools { source, reader, cursor, decoded, workspace, records: 0 })
+            let cursor = config.source.journal.cursor(&config.destination)?;
+            let reader = config.source.journal.reader(cursor.position());
+            let (gathered, decoded) = (Gathered::default(), Vec::new());
+            Ok::<_, CursorError>(Tools { config, reader, cursor, gathered, decoded, ahead: None, records: 0 })
         })
         .await??;
         Ok(Self { tools: Some(tools), ..Self::default() })
@@ -89,26 +127,9 @@ impl Bench {
         std::mem::take(self)
     }
 
-    pub(super) fn position(&self) -> Position {
-        self.tools.as_ref().map_or(Position::START, |tools| tools.reader.position())
-    }
-
+    /// Reads and prepares the next batch.
     pub(super) fn next(&mut self) -> Found {
-        let Some(tools) = &mut self.tools else { return Found::Nothing };
-        let record = match tools.reader.next(&mut self.payload) {
-            Ok(Some(record)) => record,
-            Ok(None) => return Found::Nothing,
-            Err(error @ ReadError::Storage { .. }) => return Found::Failed(error),
-            Err(error) => return Found::Skipped(error),
-        };
-        tools.records += 1;
-        let may_be_stored = tools.records <= STORE_RECORDS;
-        match tools.prepare(&self.payload) {
-            Ok((requests, summary)) => {
-                Found::Prepared(Prepared { requests, summary, next: record.next, may_be_stored })
-            }
-            Err(reason) => Found::Unreadable { next: record.next, reason },
-        }
+        self.tools.as_mut().map_or(Found::Nothing, Tools::next)
     }
 
     pub(super) fn store(&mut self) -> Result<(), String> {
@@ -118,48 +139,140 @@ impl Bench {
         tools.cursor.store(position).map_err(|error| chain(&error))?;
         self.progress.position = None;
         self.progress.records = 0;
-        tools.source.journal.release().map_err(|error| chain(&error))?;
+        tools.config.source.journal.release().map_err(|error| chain(&error))?;
         Ok(())
     }
 }
 
 impl Tools {
-    fn prepare(&mut self, payload: &[u8]) -> Result<(Vec<Outgoing>, Summary), String> {
-        decode(payload, &self.source.limits, &mut self.decoded)?;
-        let summary = WriteRequestView::new(&self.decoded)
-            .summary(&self.source.limits)
-            .map_err(|error| error.to_string())?;
-        let workspace = &mut self.workspace;
+    fn next(&mut self) -> Found {
+        let mut records = match self.read() {
+            Read::Record(record) => vec![record],
+            Read::Other(found) => return found,
+        };
+        self.gathered.begin(&records, &mut self.decoded);
+        while self.gathered.is_open(records.len(), &self.config.batch) {
+            match self.read() {
+                Read::Record(record) => {
+                    let (batch, limits) = (&self.config.batch, &self.config.source.limits);
+                    if !self.gathered.add(&record, &self.decoded, batch, limits) {
+                        self.ahead = Some(Read::Record(record));
+                        break;
+                    }
+                    records.push(record);
+                }
+                Read::Other(Found::Nothing) => break,
+                other => {
+                    self.ahead = Some(other);
+                    break;
+                }
+            }
+        }
+        self.prepare(records)
+    }
+
+    /// Reads a record into `decoded`, unless there is one already.
+    fn read(&mut self) -> Read {
+        if let Some(ahead) = self.ahead.take() {
+            return ahead;
+        }
+        let mut payload = Vec::new();
+        let next = match self.reader.next(&mut payload) {
+            Ok(Some(record)) => record.next,
+            Ok(None) => return Read::Other(Found::Nothing),
+            Err(error @ ReadError::Storage { .. }) => return Read::Other(Found::Failed(error)),
+            Err(error) => return Read::Other(Found::Skipped { error, next: self.reader.position() }),
+        };
+        match self.decode(&payload) {
+            Ok((version, summary, layers)) => {
+                Read::Record(Record { payload, next, version, summary, layers })
+            }
+            Err(reason) => Read::Other(Found::Unreadable { payload, next, reason }),
+        }
+    }
+
+    fn decode(&mut self, payload: &[u8]) -> Result<Decoded, String> {
+        let limits = &self.config.source.limits;
+        let version = decode_into(payload, limits, &mut self.decoded)?;
+        let summary = version.summary(&self.decoded, limits).map_err(|error| error.to_string())?;
         let is_of_one_time = summary.timestamps.is_none_or(|bounds| bounds.min_ms == bounds.max_ms);
         let layers = if is_of_one_time {
             None
         } else {
-            order::layers(&self.decoded).map_err(|error| error.to_string())?
+            order::layers(version, &self.decoded, limits).map_err(|error| error.to_string())?
         };
-        let Some(layers) = layers else {
-            let body = self.source.outgoing_body(&self.decoded, workspace)?;
-            return Ok((vec![Outgoing { body, summary, raw: None }], summary));
-        };
-        self.source.metrics.split_backward.add(1);
-        let outgoing = |raw: Vec<u8>| {
-            let body = self.source.outgoing_body(&raw, workspace)?;
-            let summary = WriteRequestView::new(&raw)
-                .summary(&self.source.limits)
-                .map_err(|error| error.to_string())?;
-            Ok::<_, String>(Outgoing { body, summary, raw: Some(raw) })
-        };
-        Ok((layers.into_iter().map(outgoing).collect::<Result<_, _>>()?, summary))
+        Ok((version, summary, layers))
+    }
+
+    fn prepare(&mut self, mut records: Vec<Record>) -> Found {
+        let count = records.len() as u64;
+        // Stores lag by what is collected for one, and by what was under way.
+        let uncertain = STORE_RECORDS + (self.config.window * MAX_RECORDS) as u64;
+        let may_be_stored = self.records < uncertain;
+        self.records += count;
+        let next = records.last().map_or(Position::START, |record| record.next);
+        let oldest_ms = self.gathered.summary.timestamps.map(|bounds| bounds.min_ms);
+        let (requests, unsendable) = self.requests(&mut records);
+        let kept = self.config.batch.max_bytes.saturating_mul(2);
+        self.gathered.shrink(kept);
+        if self.ahead.is_none() && self.decoded.capacity() > kept {
+            self.decoded = Vec::new();
+        }
+        Found::Batch(Batch { requests, unsendable, oldest_ms, next, records: count, may_be_stored })
+    }
+
+    fn requests(&mut self, records: &mut [Record]) -> (Vec<Prepared>, Vec<(Vec<u8>, String)>) {
+        let mut pipeline = self.config.pipeline.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = &self.config.metrics;
+        let limits = &self.config.source.limits;
+        if let [record] = &mut *records
+            && let Some(layers) = record.layers.take()
+        {
+            metrics.split_backward.add(1);
+            return match layered(record.version, layers, &mut pipeline, limits) {
+                Ok(requests) => (requests, Vec::new()),
+                Err(reason) => (Vec::new(), vec![(std::mem::take(&mut record.payload), reason)]),
+            };
+        }
+        let summary = self.gathered.summary;
+        let whole =
+            self.gathered.message(limits).map(|(version, whole)| pipeline.outgoing(version, whole, summary));
+        pipeline.shrink(self.config.batch.max_bytes.saturating_mul(2));
+        if let Some(Ok(outgoing)) = whole {
+            metrics.coalesced_requests.add(if records.len() > 1 { records.len() as u64 } else { 0 });
+            let payloads = records.iter_mut().map(|record| std::mem::take(&mut record.payload)).collect();
+            let prepared = outgoing.map(|outgoing| Prepared { outgoing, raw: Raw::Records(payloads) });
+            return (prepared.into_iter().collect(), Vec::new());
+        }
+        // They cannot be one after all.
+        let (mut requests, mut unsendable) = (Vec::new(), Vec::new());
+        for (record, message) in records.iter_mut().zip(self.gathered.parts()) {
+            let payload = std::mem::take(&mut record.payload);
+            match pipeline.outgoing(record.version, message, record.summary) {
+                Ok(Some(outgoing)) => requests.push(Prepared { outgoing, raw: Raw::Records(vec![payload]) }),
+                Ok(None) => {}
+                Err(reason) => unsendable.push((payload, reason)),
+            }
+        }
+        (requests, unsendable)
     }
 }
 
-/// Decodes a journal record into the message that the sender sent.
-pub(super) fn decode(payload: &[u8], limits: &Limits, decoded: &mut Vec<u8>) -> Result<(), String> {
-    let body = match payload.split_first() {
-        Some((&FORMAT_V1, body)) => body,
-        Some((format, _)) => return Err(format!("journal record of unknown format {format}")),
-        None => return Err("journal record is empty".to_owned()),
-    };
-    decompress(body, limits, decoded).map_err(|error| error.to_string())
+/// The requests of a record that runs backwards in time.
+fn layered(
+    version: Version,
+    layers: Vec<Vec<u8>>,
+    pipeline: &mut Pipeline,
+    limits: &Limits,
+) -> Result<Vec<Prepared>, String> {
+    let mut requests = Vec::new();
+    for bytes in layers {
+        let summary = version.summary(&bytes, limits).map_err(|error| error.to_string())?;
+        if let Some(outgoing) = pipeline.outgoing(version, &bytes, summary)? {
+            requests.push(Prepared { outgoing, raw: Raw::Message(Message { version, bytes }) });
+        }
+    }
+    Ok(requests)
 }
 
 /// How far the lane is before its stored cursor.
@@ -176,10 +289,10 @@ impl Default for Progress {
 }
 
 impl Progress {
-    pub(super) fn done(&mut self, source: &SourceState, next: Position) {
+    pub(super) fn done(&mut self, metrics: &LaneMetrics, next: Position, records: u64) {
         self.position = Some(next);
-        self.records += 1;
-        source.metrics.delivered_position.store(next.as_u64(), Ordering::Relaxed);
+        self.records += records;
+        metrics.delivered_position.store(next.as_u64(), Ordering::Relaxed);
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -192,18 +305,8 @@ impl Progress {
     }
 }
 
-/// What an error says with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 /// A store costs two syncs: at most one for so many records, or in this time.
 const STORE_RECORDS: u64 = 64;
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
+/// So many records of a sender go out together at most.
+pub(super) const MAX_RECORDS: usize = 64;

@@ -1,30 +1,30 @@
-//! One record on its way: sent until the destination has it, or what is left of it is a dead letter.
+//! One batch on its way: sent until the destination has it, or what is left of it is a dead letter.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use bytes::Bytes;
-use prom_remote::{Summary, WriteRequestView};
-use prom_remote_http::{WriteError, Written};
+use prom_remote_http::{Sent, WriteError};
 use tokio::{select, task::spawn_blocking, time::timeout};
 use tracing::{debug, error, info, warn};
 
 use super::{
     Refusal, SEND_GRACE, Verdict,
     backoff::Backoff,
-    bench::{Outgoing, decode},
+    bench::{Prepared, Raw},
+    destination::SendError,
     isolate::{Culprits, halves},
     judge,
     lane::{Lane, LaneError},
+    message::Message,
+    outgoing::{EncodeError, Outgoing},
     probe::ProbeOutcome,
     read_back,
 };
-use crate::{
-    ingest::sample_count,
-    metrics::FailureClass,
-    source::{SourceState, Workspace},
-};
+use crate::metrics::FailureClass;
 
-/// The state of one record.
+/// The state of one batch.
 pub(super) struct Delivery<'a> {
     lane: &'a Lane,
     backoff: &'a mut Backoff,
@@ -33,7 +33,7 @@ pub(super) struct Delivery<'a> {
     /// How often a part of the record was refused.
     refusals: usize,
     /// Refused, and not proven yet: the destination has taken nothing since.
-    suspects: Vec<(Vec<u8>, Refusal)>,
+    suspects: Vec<(Message, Refusal)>,
     culprits: Culprits,
 }
 
@@ -45,7 +45,7 @@ enum Judged {
 
 /// A part of a record, without the label.
 struct Part {
-    message: Vec<u8>,
+    message: Message,
     /// Set if the destination has judged it already.
     refusal: Option<Refusal>,
 }
@@ -56,56 +56,47 @@ impl<'a> Delivery<'a> {
         Self { lane, backoff, may_be_stored, refusals, suspects, culprits }
     }
 
-    /// Sends a request of the record at hand.
-    pub(super) async fn send(&mut self, outgoing: Outgoing, payload: &[u8]) -> Result<(), LaneError> {
-        let Outgoing { body, summary, raw } = outgoing;
-        match self.until_judged(&body, &summary, SERVER_TRIES).await? {
+    /// Sends a request of the batch at hand.
+    pub(super) async fn send(&mut self, prepared: Prepared) -> Result<(), LaneError> {
+        let Prepared { outgoing, raw } = prepared;
+        match self.until_judged(&outgoing, SERVER_TRIES).await? {
             Judged::Taken => Ok(()),
             Judged::Refused(refusal) => {
-                let message = match raw {
-                    Some(raw) => raw,
-                    None => {
-                        let mut message = Vec::new();
-                        // It was decoded before it was sent.
-                        decode(payload, &self.lane.source.limits, &mut message).map_err(LaneError::Part)?;
-                        message
-                    }
-                };
-                self.isolate(message, refusal).await
+                drop(outgoing);
+                self.isolate(raw, refusal).await
             }
         }
     }
 
     /// Sends until the destination takes the request or refuses it for good. A server that fails so many `tries` at it,
     /// and takes a probe, refuses it.
-    async fn until_judged(
-        &mut self,
-        body: &Bytes,
-        summary: &Summary,
-        tries: usize,
-    ) -> Result<Judged, LaneError> {
-        let (source, metrics) = (self.lane.source.name.as_str(), &self.lane.source.metrics);
+    async fn until_judged(&mut self, request: &Outgoing, tries: usize) -> Result<Judged, LaneError> {
+        let (source, destination) = self.lane.names();
+        let metrics = &self.lane.metrics;
         let mut server_failures = 0;
         loop {
-            let Some(sent) = self.attempt(body.clone()).await else { return Err(LaneError::Stopped) };
-            let Err(error) = sent else {
-                if self.backoff.failures() > 0 {
-                    info!(source, failures = self.backoff.failures(), "destination takes requests again");
-                    self.backoff.reset();
+            let Some(sent) = self.attempt(request).await else { return Err(LaneError::Stopped) };
+            let error = match sent {
+                Ok(sent) => {
+                    self.taken(request, &sent);
+                    return Ok(Judged::Taken);
                 }
-                metrics.is_blocked.set(false);
-                metrics.delivered_requests.add(1);
-                metrics.delivered_samples.add(sample_count(summary));
-                if let Some(bounds) = summary.timestamps {
-                    metrics.last_delivered.raise(bounds.max_ms);
+                Err(SendError::Encode(EncodeError::NothingLeft(losses))) => {
+                    self.lane.count_losses(&losses);
+                    return Ok(Judged::Taken);
                 }
-                return Ok(Judged::Taken);
+                Err(SendError::Encode(EncodeError::Failed(message))) => {
+                    return Ok(Judged::Refused(Refusal { status: 0, message }));
+                }
+                Err(SendError::Write(error)) => error,
             };
             match judge(&error) {
                 Verdict::Again { class, after, failure } => {
                     metrics.count_failure(class);
                     metrics.is_blocked.set(class == FailureClass::Destination);
-                    self.may_be_stored |= matches!(class, FailureClass::Network | FailureClass::Server);
+                    let is_down = matches!(class, FailureClass::Network | FailureClass::Server);
+                    metrics.is_down.set(is_down);
+                    self.may_be_stored |= is_down;
                     server_failures += usize::from(failure.is_some());
                     if let Some(refusal) = failure
                         && server_failures >= tries
@@ -116,16 +107,17 @@ impl<'a> Delivery<'a> {
                     let wait = self.backoff.next(after);
                     match self.backoff.failures() {
                         1 if class == FailureClass::Destination => {
-                            error!(source, %error, "destination is misconfigured, keeping everything");
+                            error!(source, destination, %error, "destination is misconfigured, keeping everything");
                         }
-                        1 => warn!(source, %error, "delivery failed, trying again"),
-                        failures => debug!(source, %error, failures, "delivery failed again"),
+                        1 => warn!(source, destination, %error, "delivery failed, trying again"),
+                        failures => debug!(source, destination, %error, failures, "delivery failed again"),
                     }
-                    self.lane.pause(wait).await?;
+                    self.lane.pause_until_back(wait, is_down, after.is_some()).await?;
                     metrics.retries.add(1);
                 }
                 Verdict::Refused(refusal) => {
                     metrics.count_failure(FailureClass::Rejected);
+                    metrics.is_down.set(false);
                     self.refusals += 1;
                     return Ok(Judged::Refused(refusal));
                 }
@@ -133,29 +125,50 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    fn taken(&mut self, request: &Outgoing, sent: &Sent) {
+        let (source, destination) = self.lane.names();
+        if self.backoff.failures() > 0 {
+            let failures = self.backoff.failures();
+            info!(source, destination, failures, "destination takes requests again");
+            self.backoff.reset();
+        }
+        self.lane.count_taken(request, sent);
+    }
+
     /// One attempt; `None` when it did not end soon after the lane was told to stop.
-    async fn attempt(&self, body: Bytes) -> Option<Result<Written, WriteError>> {
-        let sending = self.lane.client.send_v1(body);
+    async fn attempt(&self, request: &Outgoing) -> Option<Result<Sent, SendError>> {
+        let sending = self.lane.destination.send(request, self.backoff.failures());
         tokio::pin!(sending);
         select! {
             sent = &mut sending => Some(sent),
+            () = self.lane.came_back_meanwhile() => Some(Err(SendError::Write(WriteError::Retryable {
+                after: None,
+                status: None,
+                message: "the destination was away and is back, the request under way is given up".to_owned(),
+            }))),
             () = self.lane.stop.cancelled() => timeout(SEND_GRACE, sending).await.ok(),
         }
     }
 
     /// Finds what of a refused request the destination does not take, and delivers the rest, in its order.
-    async fn isolate(&mut self, message: Vec<u8>, refusal: Refusal) -> Result<(), LaneError> {
-        let metrics = &self.lane.source.metrics;
+    async fn isolate(&mut self, raw: Raw, refusal: Refusal) -> Result<(), LaneError> {
+        let (metrics, limits) = (Arc::clone(&self.lane.metrics), self.lane.source.limits);
         metrics.isolated_requests.add(1);
         let waited = self.until_probe_is_taken(&refusal).await?;
-        let whole = self.without_stored(message).await?;
-        // What was refused by a destination that refused a probe too was not judged, and the rest of a stored one neither.
-        let is_judged = !waited && !whole.is_shorter;
-        let refusal = is_judged.then_some(refusal);
         let mut stack = Vec::new();
-        if !whole.message.is_empty() {
-            stack.push(Part { message: whole.message, refusal });
+        for message in messages(raw, &limits)?.into_iter().rev() {
+            let rest = self.without_stored(message).await?;
+            stack.push((rest.message, rest.is_shorter));
         }
+        // What was refused by a destination that refused a probe too was not judged; nor the rest of a stored request, nor
+        // one request of several.
+        let is_judged = !waited && stack.len() == 1;
+        let part = |(message, is_shorter): (Message, bool)| Part {
+            message,
+            refusal: (is_judged && !is_shorter).then(|| refusal.clone()),
+        };
+        let mut stack: Vec<_> =
+            stack.into_iter().filter(|(message, _)| !message.bytes.is_empty()).map(part).collect();
         loop {
             if stack.is_empty() || self.has_many_suspects() {
                 self.prove_suspects(&mut stack).await?;
@@ -171,8 +184,8 @@ impl<'a> Delivery<'a> {
                     Judged::Refused(refusal) => refusal,
                 },
             };
-            let cut = if self.refusals < self.lane.split_attempts {
-                halves(&part.message).map_err(|error| LaneError::Part(error.to_string()))?
+            let cut = if self.refusals < self.lane.destination.config.split_attempts {
+                halves(&part.message, &limits).map_err(|error| LaneError::Part(error.to_string()))?
             } else {
                 metrics.unfinished_isolations.add(1);
                 None
@@ -191,27 +204,29 @@ impl<'a> Delivery<'a> {
     }
 
     async fn try_part(&mut self, part: &mut Part) -> Result<Judged, LaneError> {
-        let source = &self.lane.source;
-        source.metrics.isolation_attempts.add(1);
-        let (body, summary) = if part.message.len() > INLINE_BYTES {
-            let (source, message) = (Arc::clone(source), std::mem::take(&mut part.message));
+        self.lane.metrics.isolation_attempts.add(1);
+        let made = if part.message.bytes.len() > INLINE_BYTES {
+            let (maker, bytes) = (self.lane.maker(), std::mem::take(&mut part.message.bytes));
+            let message = Message { version: part.message.version, bytes };
             let (message, made) = spawn_blocking(move || {
-                let made = make(&source, &message);
+                let made = maker.make(&message);
                 (message, made)
             })
             .await?;
             part.message = message;
-            made?
+            made
         } else {
-            make(source, &part.message)?
+            self.lane.maker().make(&part.message)
         };
+        // Rules leave nothing of it.
+        let Some(request) = made.map_err(LaneError::Part)? else { return Ok(Judged::Taken) };
         // A whole that failed is cut at once; what cannot be cut gets its tries.
-        let is_last = summary.samples + summary.histograms <= 1;
-        self.until_judged(&body, &summary, if is_last { SERVER_TRIES } else { 1 }).await
+        let is_last = request.summary.samples + request.summary.histograms <= 1;
+        self.until_judged(&request, if is_last { SERVER_TRIES } else { 1 }).await
     }
 
     fn has_many_suspects(&self) -> bool {
-        let bytes: usize = self.suspects.iter().map(|(message, _)| message.len()).sum();
+        let bytes: usize = self.suspects.iter().map(|(message, _)| message.bytes.len()).sum();
         self.suspects.len() >= MAX_SUSPECTS || bytes > MAX_HELD_BYTES
     }
 
@@ -231,13 +246,14 @@ impl<'a> Delivery<'a> {
     /// The destination takes data: what it refused before is a culprit.
     fn convict(&mut self) {
         for (message, refusal) in self.suspects.drain(..) {
-            self.culprits.add(refusal, &message);
+            self.culprits.add(refusal, message, &self.lane.source.limits);
         }
     }
 
     /// Waits until the destination takes a probe; tells whether it did not at once.
     async fn until_probe_is_taken(&mut self, refusal: &Refusal) -> Result<bool, LaneError> {
-        let (source, metrics) = (self.lane.source.name.as_str(), &self.lane.source.metrics);
+        let (source, destination) = self.lane.names();
+        let metrics = &self.lane.metrics;
         let mut waited = false;
         let mut is_told = false;
         loop {
@@ -245,7 +261,7 @@ impl<'a> Delivery<'a> {
                 ProbeOutcome::Taken => {
                     metrics.is_blocked.set(false);
                     if waited {
-                        info!(source, "destination takes a probe again, the lane goes on");
+                        info!(source, destination, "destination takes a probe again, the lane goes on");
                         self.backoff.reset();
                     }
                     return Ok(waited);
@@ -256,6 +272,7 @@ impl<'a> Delivery<'a> {
                         let (status, reason) = (refusal.status, &refusal.message);
                         error!(
                             source,
+                            destination,
                             status,
                             reason,
                             probe = words,
@@ -265,7 +282,7 @@ impl<'a> Delivery<'a> {
                     }
                 }
                 ProbeOutcome::Unknown(error) => {
-                    warn!(source, %error, "destination does not judge a probe, trying again");
+                    warn!(source, destination, %error, "destination does not judge a probe, trying again");
                 }
             }
             waited = true;
@@ -275,7 +292,8 @@ impl<'a> Delivery<'a> {
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, LaneError> {
-        let sending = self.lane.probe.send(&self.lane.client, &self.lane.source);
+        let Lane { probe, destination, source, metrics, .. } = self.lane;
+        let sending = probe.send(destination, source, metrics);
         select! {
             outcome = sending => Ok(outcome),
             () = self.lane.stop.cancelled() => Err(LaneError::Stopped),
@@ -283,14 +301,22 @@ impl<'a> Delivery<'a> {
     }
 
     /// Takes out what the destination has already, if a former attempt may have stored it.
-    async fn without_stored(&self, message: Vec<u8>) -> Result<Rest, LaneError> {
+    async fn without_stored(&self, message: Message) -> Result<Rest, LaneError> {
         let unchanged = |message| Ok(Rest { message, is_shorter: false });
-        let Some(reader) = self.lane.reader.as_ref().filter(|_| self.may_be_stored) else {
+        let Some(reader) = self.lane.destination.reader.as_ref().filter(|_| self.may_be_stored) else {
             return unchanged(message);
         };
-        let source = &self.lane.source;
+        let (source, destination) = self.lane.names();
+        let metrics = &self.lane.metrics;
         for _ in 0..READ_TRIES {
-            let asking = read_back::missing(reader, source, &message);
+            let wanted = {
+                let mut pipeline = self.lane.pipeline.lock().unwrap_or_else(PoisonError::into_inner);
+                read_back::wanted(&message, &mut pipeline, &self.lane.source.limits)
+            };
+            let asking = async {
+                let wanted = wanted?;
+                read_back::missing(reader, &self.lane.source, &message, wanted).await
+            };
             let answer = select! {
                 answer = asking => answer,
                 () = self.lane.stop.cancelled() => return Err(LaneError::Stopped),
@@ -298,17 +324,15 @@ impl<'a> Delivery<'a> {
             match answer {
                 Ok(missing) if missing.stored == 0 => return unchanged(message),
                 Ok(missing) => {
-                    source.metrics.already_stored.add(missing.stored as u64);
-                    info!(
-                        source = source.name,
-                        samples = missing.stored,
-                        "refused samples are stored already"
-                    );
-                    return Ok(Rest { message: missing.rest, is_shorter: true });
+                    metrics.already_stored.add(missing.stored as u64);
+                    let samples = missing.stored;
+                    info!(source, destination, samples, "refused samples are stored already");
+                    let message = Message { version: message.version, bytes: missing.rest };
+                    return Ok(Rest { message, is_shorter: true });
                 }
                 Err(error) => {
-                    source.metrics.read_back_failures.add(1);
-                    warn!(source = source.name, error, "destination cannot be asked what it has");
+                    metrics.read_back_failures.add(1);
+                    warn!(source, destination, error, "destination cannot be asked what it has");
                     self.lane.pause(READ_PAUSE).await?;
                 }
             }
@@ -318,9 +342,9 @@ impl<'a> Delivery<'a> {
 
     /// Makes dead letters of the culprits, one for each of the receiver's words.
     async fn bury(&mut self) -> Result<(), LaneError> {
-        for (refusal, message) in self.culprits.drain() {
+        for (refusal, message) in self.culprits.drain(&self.lane.source.limits) {
             let Rest { message, .. } = self.without_stored(message).await?;
-            if !message.is_empty() {
+            if !message.bytes.is_empty() {
                 self.lane.bury_message(refusal, message).await?;
             }
         }
@@ -328,16 +352,20 @@ impl<'a> Delivery<'a> {
     }
 }
 
-fn make(source: &SourceState, message: &[u8]) -> Result<(Bytes, Summary), LaneError> {
-    let body = source.outgoing_body(message, &mut Workspace::default()).map_err(LaneError::Part)?;
-    let summary = WriteRequestView::new(message)
-        .summary(&source.limits)
-        .map_err(|error| LaneError::Part(error.to_string()))?;
-    Ok((body, summary))
+/// The messages of a request, in their order.
+fn messages(raw: Raw, limits: &prom_remote::Limits) -> Result<Vec<Message>, LaneError> {
+    match raw {
+        Raw::Message(message) => Ok(vec![message]),
+        Raw::Records(payloads) => {
+            // They were decoded before they were sent.
+            let decoded = payloads.iter().map(|payload| Message::decode(payload, limits));
+            decoded.collect::<Result<_, _>>().map_err(LaneError::Part)
+        }
+    }
 }
 
 struct Rest {
-    message: Vec<u8>,
+    message: Message,
     is_shorter: bool,
 }
 

@@ -1,40 +1,48 @@
-//! The lane of one source: read, label, send, move the cursor.
+//! One source at one destination: read, prepare, send, move the cursor.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use prom_remote::{Compressor, Summary, WriteRequestView};
-use prom_remote_http::{ReadClient, WriteClient};
-use sample_journal::ReadError;
+use prom_remote::{Compressor, Loss, Summary};
+use prom_remote_http::{Sent, WriteForm};
+use sample_journal::{Position, ReadError};
 use tokio::{
     select,
     sync::watch,
-    task::{JoinError, spawn_blocking},
+    task::{JoinError, JoinHandle, spawn_blocking},
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::{error, warn};
 
 use super::{
     Refusal,
     backoff::Backoff,
-    bench::{Bench, Found, OpenBenchError},
+    bench::{Batch, Bench, BenchConfig, Found, OpenBenchError},
     delivery::Delivery,
+    destination::Destination,
+    message::Message,
+    outgoing::Outgoing,
+    pipeline::Pipeline,
     probe::Probe,
 };
 use crate::{
-    config::{Config, RetryConfig},
+    config::RetryConfig,
     dead_letters::{self, Header, Stage},
-    source::{self, SourceState},
+    ingest::sample_count,
+    metrics::{LaneMetrics, NotTaken},
+    source::{FORMAT_V1, SourceState},
 };
 
-/// Delivers one source until it is told to stop.
+/// Delivers one source to one destination until it is told to stop.
 pub(crate) struct Lane {
     pub(super) source: Arc<SourceState>,
-    pub(super) client: WriteClient,
-    /// To ask what the destination has, where it can be asked.
-    pub(super) reader: Option<ReadClient>,
-    /// How often parts of one record may be refused before what is left is not cut any further.
-    pub(super) split_attempts: usize,
+    pub(super) destination: Arc<Destination>,
+    pub(super) metrics: Arc<LaneMetrics>,
+    pub(super) pipeline: Arc<Mutex<Pipeline>>,
     pub(super) probe: Probe,
     pub(super) retry: RetryConfig,
     pub(super) stop: CancellationToken,
@@ -53,25 +61,57 @@ pub(super) enum LaneError {
     Panic(#[from] JoinError),
 }
 
+/// Makes requests of parts of a refused one.
+pub(super) struct Maker {
+    source: Arc<SourceState>,
+    pipeline: Arc<Mutex<Pipeline>>,
+}
+
+impl Maker {
+    /// `None` if rules leave nothing of it.
+    pub(super) fn make(&self, message: &Message) -> Result<Option<Outgoing>, String> {
+        let Message { version, bytes } = message;
+        let summary = version.summary(bytes, &self.source.limits).map_err(|error| error.to_string())?;
+        let mut pipeline = self.pipeline.lock().unwrap_or_else(PoisonError::into_inner);
+        pipeline.outgoing(*version, bytes, summary)
+    }
+}
+
+/// Batches under way, in the order of the journal.
+type UnderWay = VecDeque<(Position, u64, AbortOnDropHandle<Result<(), LaneError>>)>;
+
 impl Lane {
+    /// # Errors
+    /// Rules that are none.
     pub(crate) fn new(
         source: Arc<SourceState>,
-        client: WriteClient,
-        reader: Option<ReadClient>,
-        config: &Config,
+        destination: Arc<Destination>,
+        metrics: Arc<LaneMetrics>,
+        retry: RetryConfig,
         stop: CancellationToken,
-    ) -> Self {
-        let (split_attempts, retry) = (config.destination.split_attempts, config.retry.clone());
-        Self { source, client, reader, split_attempts, probe: Probe::default(), retry, stop }
+    ) -> Result<Self, String> {
+        let pipeline = Pipeline::new(Arc::clone(&source), Arc::clone(&destination), Arc::clone(&metrics))?;
+        let pipeline = Arc::new(Mutex::new(pipeline));
+        Ok(Self { source, destination, metrics, pipeline, probe: Probe::default(), retry, stop })
+    }
+
+    /// The names of the source and of the destination.
+    pub(super) fn names(&self) -> (&str, &str) {
+        (&self.source.name, self.destination.name())
+    }
+
+    pub(super) fn maker(&self) -> Maker {
+        Maker { source: Arc::clone(&self.source), pipeline: Arc::clone(&self.pipeline) }
     }
 
     /// Runs until stopped; a fault of the lane itself begins it again after a wait.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(self: Arc<Self>) {
+        let (source, destination) = self.names();
         let mut backoff = Backoff::new(self.retry.clone());
         loop {
             match self.deliver().await {
                 Err(LaneError::Stopped) => return,
-                Err(error) => error!(source = self.source.name, %error, "lane begins again at its cursor"),
+                Err(error) => error!(source, destination, %error, "lane begins again at its cursor"),
                 Ok(never) => match never {},
             }
             if self.pause(backoff.next(None)).await.is_err() {
@@ -80,19 +120,30 @@ impl Lane {
         }
     }
 
-    async fn deliver(&self) -> Result<std::convert::Infallible, LaneError> {
+    async fn deliver(self: &Arc<Self>) -> Result<std::convert::Infallible, LaneError> {
         let mut committed = self.source.committed.clone();
-        let mut bench = Bench::open(Arc::clone(&self.source)).await?;
+        let config = BenchConfig {
+            source: Arc::clone(&self.source),
+            destination: self.destination.name().to_owned(),
+            metrics: Arc::clone(&self.metrics),
+            pipeline: Arc::clone(&self.pipeline),
+            batch: self.destination.config.batch.clone(),
+            window: self.destination.config.order.window(),
+        };
+        let mut bench = Bench::open(config).await?;
         let mut backoff = Backoff::new(self.retry.clone());
+        let mut under_way = UnderWay::new();
         loop {
             committed.borrow_and_update();
             let step = if self.stop.is_cancelled() {
                 Err(LaneError::Stopped)
             } else {
-                self.step(&mut bench, &mut backoff, &mut committed).await
+                self.step(&mut bench, &mut backoff, &mut under_way, &mut committed).await
             };
             if let Err(error) = step {
                 if matches!(error, LaneError::Stopped) {
+                    // What is under way has the same time to end as a lone request.
+                    while let Some(true) = self.first_done(&mut bench, &mut under_way).await {}
                     self.store(bench).await?;
                 }
                 return Err(error);
@@ -100,13 +151,18 @@ impl Lane {
         }
     }
 
-    /// Does one record, or waits for one.
+    /// Does one batch, or waits for one.
     async fn step(
-        &self,
+        self: &Arc<Self>,
         slot: &mut Bench,
         backoff: &mut Backoff,
+        under_way: &mut UnderWay,
         committed: &mut watch::Receiver<u64>,
     ) -> Result<(), LaneError> {
+        let window = self.destination.config.order.window();
+        while under_way.len() >= window {
+            self.end_first(slot, under_way).await?;
+        }
         let (bench, found) = spawn_blocking({
             let mut bench = slot.take();
             move || {
@@ -117,34 +173,108 @@ impl Lane {
         .await?;
         *slot = bench;
         match found {
-            Found::Nothing => {
-                self.source.metrics.oldest_undelivered.set(None);
+            Found::Nothing if under_way.is_empty() => {
+                self.metrics.oldest_undelivered.set(None);
                 return self.idle(slot, committed).await;
             }
-            Found::Prepared(prepared) => {
-                let oldest = prepared.summary.timestamps.map(|bounds| bounds.min_ms);
-                self.source.metrics.oldest_undelivered.set(oldest);
-                let mut delivery = Delivery::new(self, backoff, prepared.may_be_stored);
-                for outgoing in prepared.requests {
-                    delivery.send(outgoing, &slot.payload).await?;
+            Found::Nothing => {
+                select! {
+                    ended = first_ended(under_way) => {
+                        ended??;
+                        self.first_is_done(slot, under_way).await?;
+                    }
+                    changed = committed.changed() => if changed.is_err() {
+                        // The journal is closed: nothing will come any more.
+                        self.end_all(slot, under_way).await?;
+                    },
                 }
-                slot.progress.done(&self.source, prepared.next);
+                return Ok(());
             }
-            Found::Unreadable { next, reason } => {
-                let header = self.header(reason, None, None);
-                self.bury(slot.payload.get(1..).unwrap_or_default(), header).await?;
-                slot.progress.done(&self.source, next);
+            Found::Batch(batch) if window == 1 => {
+                let (next, records) = (batch.next, batch.records);
+                self.deliver_batch(batch, backoff).await?;
+                slot.progress.done(&self.metrics, next, records);
             }
-            Found::Skipped(error) => self.skip(slot, error),
+            Found::Batch(batch) => {
+                let (next, records) = (batch.next, batch.records);
+                let lane = Arc::clone(self);
+                let task: JoinHandle<_> = tokio::spawn(async move {
+                    let mut backoff = Backoff::new(lane.retry.clone());
+                    lane.deliver_batch(batch, &mut backoff).await
+                });
+                under_way.push_back((next, records, AbortOnDropHandle::new(task)));
+                return Ok(());
+            }
+            Found::Unreadable { payload, next, reason } => {
+                self.end_all(slot, under_way).await?;
+                self.bury_unreadable(payload, reason).await?;
+                slot.progress.done(&self.metrics, next, 1);
+            }
+            Found::Skipped { error, next } => {
+                self.end_all(slot, under_way).await?;
+                self.skip(&error);
+                slot.progress.done(&self.metrics, next, 1);
+            }
             Found::Failed(error) => {
-                self.source.metrics.journal_errors.add(1);
+                self.metrics.journal_errors.add(1);
                 if backoff.failures() == 0 {
-                    error!(source = self.source.name, %error, "journal cannot be read, trying again");
+                    let (source, destination) = self.names();
+                    error!(source, destination, %error, "journal cannot be read, trying again");
                 }
                 return self.pause(backoff.next(None)).await;
             }
         }
         backoff.reset();
+        self.store_if_due(slot).await
+    }
+
+    async fn deliver_batch(&self, batch: Batch, backoff: &mut Backoff) -> Result<(), LaneError> {
+        self.metrics.oldest_undelivered.set(batch.oldest_ms);
+        for (payload, reason) in batch.unsendable {
+            self.bury_unreadable(payload, reason).await?;
+        }
+        for prepared in batch.requests {
+            Delivery::new(self, backoff, batch.may_be_stored).send(prepared).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the first of the batches under way.
+    async fn end_first(&self, slot: &mut Bench, under_way: &mut UnderWay) -> Result<(), LaneError> {
+        if !under_way.is_empty() {
+            first_ended(under_way).await??;
+            self.first_is_done(slot, under_way).await?;
+        }
+        Ok(())
+    }
+
+    /// The destination has the first of the batches under way: the cursor moves over it.
+    async fn first_is_done(&self, slot: &mut Bench, under_way: &mut UnderWay) -> Result<(), LaneError> {
+        if let Some((next, records, _)) = under_way.pop_front() {
+            slot.progress.done(&self.metrics, next, records);
+            self.store_if_due(slot).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_all(&self, slot: &mut Bench, under_way: &mut UnderWay) -> Result<(), LaneError> {
+        while !under_way.is_empty() {
+            self.end_first(slot, under_way).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the first batch under way has ended well, of a lane that was told to stop; `None` if there is none.
+    async fn first_done(&self, slot: &mut Bench, under_way: &mut UnderWay) -> Option<bool> {
+        let (next, records, task) = under_way.pop_front()?;
+        let is_done = matches!(task.await, Ok(Ok(())));
+        if is_done {
+            slot.progress.done(&self.metrics, next, records);
+        }
+        Some(is_done)
+    }
+
+    async fn store_if_due(&self, slot: &mut Bench) -> Result<(), LaneError> {
         if slot.progress.is_due() {
             let bench = self.store(slot.take()).await?;
             *slot = bench;
@@ -163,6 +293,10 @@ impl Lane {
                     self.stop.cancelled().await;
                     return Err(LaneError::Stopped);
                 }
+                let company = self.destination.config.batch.max_wait;
+                if !company.is_zero() {
+                    self.pause(company).await?;
+                }
             }
             () = sleep(due.unwrap_or_default()), if due.is_some() => {
                 let bench = self.store(slot.take()).await?;
@@ -172,56 +306,110 @@ impl Lane {
         Ok(())
     }
 
+    pub(super) fn count_taken(&self, request: &Outgoing, sent: &Sent) {
+        let Self { metrics, .. } = self;
+        metrics.is_blocked.set(false);
+        metrics.is_down.set(false);
+        metrics.delivered_requests.add(1);
+        metrics.delivered_samples.add(sample_count(&request.summary));
+        metrics.delivered_bytes.add(request.body_length(sent.form) as u64);
+        if let Some(bounds) = request.summary.timestamps {
+            metrics.last_delivered.raise(bounds.max_ms);
+        }
+        self.count_losses(&sent.losses);
+        if let Some(written) = sent.written.counts.filter(|_| sent.form == WriteForm::V2) {
+            let Summary { samples, histograms, exemplars, .. } = request.summary;
+            let missing = |sent: usize, written: u64| (sent as u64).saturating_sub(written);
+            self.count_not_taken(NotTaken::Samples, missing(samples, written.samples));
+            self.count_not_taken(NotTaken::Histograms, missing(histograms, written.histograms));
+            self.count_not_taken(NotTaken::Exemplars, missing(exemplars, written.exemplars));
+        }
+    }
+
+    pub(super) fn count_losses(&self, losses: &[Loss]) {
+        for loss in losses {
+            self.count_not_taken(NotTaken::of_loss(loss), loss.count as u64);
+        }
+    }
+
+    /// Counts, and tells of the first of its kind.
+    fn count_not_taken(&self, kind: NotTaken, count: u64) {
+        if self.metrics.count_not_taken(kind, count) {
+            let (source, destination) = self.names();
+            warn!(
+                source,
+                destination,
+                kind = kind.name(),
+                count,
+                "destination does not take this kind of data"
+            );
+        }
+    }
+
     fn header(&self, reason: String, status: Option<u16>, summary: Option<&Summary>) -> Header {
         Header {
-            time_ms: source::now_ms(),
+            time_ms: self.source.now_ms(),
             stage: Stage::Delivery,
             reason,
             status,
             series: summary.map_or(0, |summary| summary.series),
             samples: summary.map_or(0, |summary| summary.samples + summary.histograms),
+            destination: Some(self.destination.name().to_owned()),
+            format: FORMAT_V1,
         }
     }
 
     /// Makes a refused message, without the label, a dead letter.
-    pub(super) async fn bury_message(&self, refusal: Refusal, message: Vec<u8>) -> Result<(), LaneError> {
+    pub(super) async fn bury_message(&self, refusal: Refusal, message: Message) -> Result<(), LaneError> {
         let limits = self.source.limits;
+        let Refusal { status, message: words } = refusal;
         let made = spawn_blocking(move || {
-            let summary = WriteRequestView::new(&message).summary(&limits).ok();
+            let Message { version, bytes } = message;
+            let summary = version.summary(&bytes, &limits).ok();
             let mut body = Vec::new();
-            let compressed = Compressor::new().compress(&message, &mut body);
-            compressed.map(|_| (summary, body)).map_err(|error| LaneError::Part(error.to_string()))
+            let compressed = Compressor::new().compress(&bytes, &mut body);
+            compressed.map(|_| (version, summary, body)).map_err(|error| LaneError::Part(error.to_string()))
         });
-        let (summary, body) = made.await??;
-        let header = self.header(refusal.message, Some(refusal.status), summary.as_ref());
+        let (version, summary, body) = made.await??;
+        let mut header = self.header(words, (status > 0).then_some(status), summary.as_ref());
+        header.format = version.format();
         self.bury(&body, header).await
+    }
+
+    /// Makes a record that cannot be read, or be sent at all, a dead letter.
+    async fn bury_unreadable(&self, payload: Vec<u8>, reason: String) -> Result<(), LaneError> {
+        let mut header = self.header(reason, None, None);
+        if let Some((format, body)) = payload.split_first() {
+            header.format = *format;
+            return self.bury(body, header).await;
+        }
+        self.bury(&[], header).await
     }
 
     /// Makes a body a dead letter, however long that takes.
     async fn bury(&self, body: &[u8], header: Header) -> Result<(), LaneError> {
-        let source = self.source.name.as_str();
+        let (source, destination) = self.names();
         let mut backoff = Backoff::new(self.retry.clone());
         while let Err(error) = dead_letters::append(&self.source.dead_letters, header.clone(), body).await {
-            self.source.metrics.journal_errors.add(1);
+            self.metrics.journal_errors.add(1);
             if backoff.failures() == 0 {
-                error!(source, %error, "dead letter cannot be stored, the lane waits");
+                error!(source, destination, %error, "dead letter cannot be stored, the lane waits");
             }
             self.pause(backoff.next(None)).await?;
         }
-        self.source.metrics.dead_letters_at_delivery.add(1);
+        self.metrics.dead_letters.add(1);
         let Header { reason, status, series, .. } = &header;
-        error!(source, status, series, reason, "refused, and now a dead letter");
+        error!(source, destination, status, series, reason, "refused, and now a dead letter");
         Ok(())
     }
 
-    fn skip(&self, slot: &mut Bench, error: ReadError) {
-        if let ReadError::Damaged(damage) = &error {
+    fn skip(&self, error: &ReadError) {
+        if let ReadError::Damaged(damage) = error {
             let lost = damage.end.as_u64().saturating_sub(damage.first.as_u64());
-            self.source.metrics.damaged_records.add(lost);
+            self.metrics.damaged_records.add(lost);
         }
-        error!(source = self.source.name, %error, "journal records are lost, going on behind them");
-        let next = slot.position();
-        slot.progress.done(&self.source, next);
+        let (source, destination) = self.names();
+        error!(source, destination, %error, "journal records are lost, going on behind them");
     }
 
     /// Stores the cursor and releases segments; what fails is told and tried again when it is next due.
@@ -232,8 +420,9 @@ impl Lane {
         })
         .await?;
         if let Some(error) = failure {
-            self.source.metrics.journal_errors.add(1);
-            error!(source = self.source.name, error, "cursor is not stored");
+            self.metrics.journal_errors.add(1);
+            let (source, destination) = self.names();
+            error!(source, destination, error, "cursor is not stored");
         }
         Ok(bench)
     }
@@ -243,5 +432,13 @@ impl Lane {
             () = self.stop.cancelled() => Err(LaneError::Stopped),
             () = sleep(wait) => Ok(()),
         }
+    }
+}
+
+/// Ends with the first of the batches under way; never without any.
+async fn first_ended(under_way: &mut UnderWay) -> Result<Result<(), LaneError>, JoinError> {
+    match under_way.front_mut() {
+        Some((_, _, task)) => task.await,
+        None => std::future::pending().await,
     }
 }

@@ -6,24 +6,30 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use prom_remote::{DecodeError, OtherContent, Point, SeriesView, WriteRequestView, keep_samples};
+use prom_remote::{DecodeError, Limits, OtherContent, Point};
+
+use super::message::{AnySeries, Version};
 
 /// Returns the requests to send in the place of one in which a series runs backwards in time: sent one after the other,
 /// no series does. `None` if the request does not run backwards, or so wildly that it would become too many.
-pub(super) fn layers(message: &[u8]) -> Result<Option<Vec<Vec<u8>>>, DecodeError> {
-    let hasher = RandomState::default();
-    if is_ascending(message)? || !runs_backwards(message, &hasher)? {
+pub(super) fn layers(
+    version: Version,
+    message: &[u8],
+    limits: &Limits,
+) -> Result<Option<Vec<Vec<u8>>>, DecodeError> {
+    if is_ascending(version, message, limits)? || !Clocks::default().advance(version, message, limits)? {
         return Ok(None);
     }
+    let hasher = RandomState::default();
     let mut by_series: HashMap<u64, Vec<(i64, usize)>> = HashMap::new();
     let mut count = 0;
     let mut scratch = Vec::new();
-    let collect = |series: &SeriesView<'_>, point: Point| {
+    let collect = |series: &AnySeries<'_, '_>, point: Point| {
         by_series.entry(identity(series, &hasher)).or_default().push((point.timestamp_ms, point.index));
         count += 1;
         false
     };
-    keep_samples(message, OtherContent::Remove, collect, &mut scratch)?;
+    version.keep(message, limits, OtherContent::Remove, collect, &mut scratch)?;
     let mut layer_of = vec![0_usize; count];
     let mut highest = 0;
     for points in by_series.values_mut() {
@@ -45,53 +51,69 @@ pub(super) fn layers(message: &[u8]) -> Result<Option<Vec<Vec<u8>>>, DecodeError
     let layer = |layer| {
         let others = if layer == 0 { OtherContent::Keep } else { OtherContent::Remove };
         let mut part = Vec::new();
-        keep_samples(message, others, |_, point| layer_of.get(point.index) == Some(&layer), &mut part)?;
+        let is_of_layer = |_: &AnySeries<'_, '_>, point: Point| layer_of.get(point.index) == Some(&layer);
+        version.keep(message, limits, others, is_of_layer, &mut part)?;
         Ok(part)
     };
     (0..=highest).map(layer).collect::<Result<_, _>>().map(Some)
 }
 
 /// Whether time never goes backwards from sample to sample, whatever the series: true of most requests, and cheap.
-fn is_ascending(message: &[u8]) -> Result<bool, DecodeError> {
+fn is_ascending(version: Version, message: &[u8], limits: &Limits) -> Result<bool, DecodeError> {
     let mut latest = i64::MIN;
-    for series in WriteRequestView::new(message).series() {
-        let series = series?;
-        let Some(bounds) = series.timestamps() else { continue };
-        if bounds.min_ms < latest || !series.is_in_time_order() {
-            return Ok(false);
-        }
+    let goes_back = version.any_series(message, limits, |series| {
+        let Some(bounds) = series.timestamps() else { return false };
+        let goes_back = bounds.min_ms < latest || !series.is_in_time_order();
         latest = bounds.max_ms;
-    }
-    Ok(true)
+        goes_back
+    })?;
+    Ok(!goes_back)
 }
 
-fn runs_backwards(message: &[u8], hasher: &RandomState) -> Result<bool, DecodeError> {
-    let mut latest: HashMap<u64, i64, RandomState> = HashMap::default();
-    for series in WriteRequestView::new(message).series() {
-        let series = series?;
-        let Some(bounds) = series.timestamps() else { continue };
-        let latest = latest.entry(identity(&series, hasher)).or_insert(i64::MIN);
-        let mut previous = i64::MIN;
-        let goes_back = series.samples().any(|sample| {
-            let goes_back = sample.timestamp_ms < previous;
-            previous = sample.timestamp_ms;
-            goes_back
-        });
-        let is_mixed = series.histogram_count() > 0 && !series.is_in_time_order();
-        if bounds.min_ms < *latest || goes_back || is_mixed {
-            return Ok(true);
-        }
-        *latest = bounds.max_ms;
+/// The latest time of every series so far, through several requests; bounded by the series of a batch.
+#[derive(Default)]
+pub(super) struct Clocks {
+    latest: HashMap<u64, i64, RandomState>,
+    hasher: RandomState,
+}
+
+impl Clocks {
+    /// Goes through a message; tells whether a series went backwards. Then the clocks are of no more use.
+    pub(super) fn advance(
+        &mut self,
+        version: Version,
+        message: &[u8],
+        limits: &Limits,
+    ) -> Result<bool, DecodeError> {
+        version.any_series(message, limits, |series| {
+            let Some(bounds) = series.timestamps() else { return false };
+            let latest = self.latest.entry(identity(series, &self.hasher)).or_insert(i64::MIN);
+            if bounds.min_ms < *latest || goes_back_within(series) {
+                return true;
+            }
+            *latest = bounds.max_ms;
+            false
+        })
     }
-    Ok(false)
+
+    pub(super) fn clear(&mut self) {
+        self.latest.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.latest.is_empty()
+    }
+}
+
+/// The same time twice is for the receiver to judge; of samples mixed with histograms the order is not known.
+fn goes_back_within(series: &AnySeries<'_, '_>) -> bool {
+    !series.is_in_time_order() && (series.histogram_count() > 0 || !series.sample_times().is_sorted())
 }
 
 /// Two series of one number are ordered as if they were one, which harms neither.
-fn identity(series: &SeriesView<'_>, hasher: &RandomState) -> u64 {
+fn identity(series: &AnySeries<'_, '_>, hasher: &RandomState) -> u64 {
     let mut hasher = hasher.build_hasher();
-    for label in series.labels() {
-        label.hash(&mut hasher);
-    }
+    series.for_each_label(|label| label.hash(&mut hasher));
     hasher.finish()
 }
 
@@ -100,29 +122,41 @@ const MAX_LAYERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use prom_remote::{Sample, WriteRequestBuilder};
+    use prom_remote::{Sample, WriteRequestBuilder, WriteRequestV2Builder};
 
     use super::*;
 
+    type Request<'a> = [(&'a str, &'a [i64])];
+
     #[track_caller]
-    fn check(request: &[(&str, &[i64])], expected: &[&[(&str, &[i64])]]) {
-        let mut builder = WriteRequestBuilder::new();
+    fn check(request: &Request<'_>, expected: &[&Request<'_>]) {
+        let (mut v1, mut v2) = (WriteRequestBuilder::new(), WriteRequestV2Builder::new());
         for (name, times) in request {
-            builder.series([("__name__", *name)], times.iter().map(|time| Sample::new(*time, 1.0)));
+            let samples = times.iter().map(|time| Sample::new(*time, 1.0));
+            v1.series([("__name__", *name)], samples.clone());
+            v2.series([("__name__", *name)], samples);
         }
-        let layers = layers(&builder.finish()).unwrap().unwrap_or_default();
-        let read = |layer: &Vec<u8>| -> Vec<(String, Vec<i64>)> {
-            let read = |series: SeriesView<'_>| {
-                let name = String::from_utf8(series.label(b"__name__").unwrap().to_vec()).unwrap();
-                (name, series.samples().map(|sample| sample.timestamp_ms).collect())
-            };
-            WriteRequestView::new(layer).series().map(|series| read(series.unwrap())).collect()
-        };
-        let owned = |layer: &&[(&str, &[i64])]| -> Vec<(String, Vec<i64>)> {
+        let owned = |layer: &&Request<'_>| -> Vec<(String, Vec<i64>)> {
             layer.iter().map(|(name, times)| ((*name).to_owned(), times.to_vec())).collect()
         };
-        let found: Vec<_> = layers.iter().map(read).collect();
-        assert_eq!(found, expected.iter().map(owned).collect::<Vec<_>>());
+        let expected: Vec<_> = expected.iter().map(owned).collect();
+        for (version, message) in [(Version::V1, v1.finish()), (Version::V2, v2.finish())] {
+            let layers = layers(version, &message, &Limits::default()).unwrap().unwrap_or_default();
+            let found: Vec<_> = layers.iter().map(|layer| read(version, layer)).collect();
+            assert_eq!(found, expected, "{version:?}");
+        }
+    }
+
+    fn read(version: Version, message: &[u8]) -> Vec<(String, Vec<i64>)> {
+        let mut all = Vec::new();
+        let collect = |series: &AnySeries<'_, '_>| {
+            let mut name = String::new();
+            series.for_each_label(|label| name = String::from_utf8(label.value.to_vec()).unwrap());
+            all.push((name, series.sample_times()));
+            false
+        };
+        version.any_series(message, &Limits::default(), collect).unwrap();
+        all
     }
 
     #[test]

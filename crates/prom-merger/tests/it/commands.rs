@@ -7,7 +7,7 @@ use prom_remote::{Sample, WriteRequestBuilder};
 use crate::support::{Answer, Destination, TestMerger, eventually};
 
 /// Runs the program and returns exit code, stdout and stderr.
-fn run(arguments: &[&str], config: Option<&Path>) -> (i32, String, String) {
+pub(crate) fn run(arguments: &[&str], config: Option<&Path>) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_prom-merger"));
     command.args(arguments);
     if let Some(config) = config {

@@ -3,19 +3,25 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
     body::Bytes,
-    http::{StatusCode, header::RETRY_AFTER},
+    http::{HeaderMap, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
     routing::post,
 };
 use prom_merger::{Config, Merger, Running};
-use prom_remote::{Limits, Sample, WriteRequestBuilder, WriteRequestView, decompress};
+use prom_remote::{
+    LabelView, Limits, Sample, SeriesV2View, SeriesView, WriteRequestBuilder, WriteRequestV2View,
+    WriteRequestView, decompress,
+};
 use prom_remote_http::{ClientConfig, WriteClient, WriteError};
 use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
 
@@ -28,6 +34,7 @@ pub(crate) enum Answer {
     Take,
     Refuse(u16, &'static str),
     RetryAfter(u16),
+    RetryAfterSeconds(u16, &'static str),
     Hang,
 }
 
@@ -45,6 +52,11 @@ struct State {
     rule: Mutex<Rule>,
     attempts: Mutex<usize>,
     taken: Mutex<Vec<Vec<Series>>>,
+    /// The decoded messages that were taken, and whether each is of 2.0.
+    messages: Mutex<Vec<(bool, Vec<u8>)>>,
+    takes_v2: AtomicBool,
+    refuses_v1: AtomicBool,
+    headers: Mutex<HeaderMap>,
 }
 
 impl Destination {
@@ -55,6 +67,10 @@ impl Destination {
                 rule: Mutex::new(Box::new(rule)),
                 attempts: Mutex::default(),
                 taken: Mutex::default(),
+                messages: Mutex::default(),
+                takes_v2: AtomicBool::new(false),
+                refuses_v1: AtomicBool::new(false),
+                headers: Mutex::default(),
             }),
             server: None,
         };
@@ -66,20 +82,46 @@ impl Destination {
         let listener = TcpListener::bind(address).await.unwrap();
         self.url = format!("http://{}/api/v1/write", listener.local_addr().unwrap());
         let state = Arc::clone(&self.state);
-        let handler = move |body: Bytes| {
+        let handler = move |headers: HeaderMap, body: Bytes| {
             let state = Arc::clone(&state);
-            async move { state.receive(&body).await }
+            async move { state.receive(&headers, &body).await }
         };
         let router = Router::new().route("/api/v1/write", post(handler));
         self.server = Some(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
     }
 
+    /// From now on it takes remote write 2.0 too; before, it answers 415.
+    pub(crate) fn take_v2(&self) {
+        self.state.takes_v2.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on it takes remote write 2.0 alone.
+    pub(crate) fn take_v2_alone(&self) {
+        self.take_v2();
+        self.state.refuses_v1.store(true, Ordering::Relaxed);
+    }
+
+    /// The decoded messages that were taken, and whether each is of 2.0.
+    pub(crate) fn messages(&self) -> Vec<(bool, Vec<u8>)> {
+        self.state.messages.lock().unwrap().clone()
+    }
+
+    /// A header of the last request with content.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let headers = self.state.headers.lock().unwrap();
+        headers.get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    pub(crate) async fn down(&mut self) {
+        let server = self.server.take().unwrap();
+        server.abort();
+        let _ = server.await;
+    }
+
     /// An address at which nobody listens until [`up`](Self::up).
     pub(crate) async fn start_down() -> Self {
         let mut destination = Self::start(|_, _| Answer::Take).await;
-        let server = destination.server.take().unwrap();
-        server.abort();
-        let _ = server.await;
+        destination.down().await;
         destination
     }
 
@@ -119,8 +161,28 @@ impl Destination {
 }
 
 impl State {
-    async fn receive(&self, body: &[u8]) -> Response {
-        let request = decode(body);
+    async fn receive(&self, headers: &HeaderMap, body: &[u8]) -> Response {
+        let of = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
+        let is_v2 = of("content-type").contains("v2");
+        let refused = if is_v2 {
+            !self.takes_v2.load(Ordering::Relaxed)
+        } else {
+            self.refuses_v1.load(Ordering::Relaxed)
+        };
+        if refused {
+            return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+        }
+        let mut message = Vec::new();
+        match of("content-encoding") {
+            "snappy" => decompress(body, &Limits::default(), &mut message).unwrap(),
+            encoding => panic!("{encoding}"),
+        }
+        if message.is_empty() {
+            // Asks whether anybody is there.
+            return StatusCode::NO_CONTENT.into_response();
+        }
+        self.headers.lock().unwrap().clone_from(headers);
+        let request = decode(is_v2, &message);
         let answer = {
             let mut attempts = self.attempts.lock().unwrap();
             let answer = (self.rule.lock().unwrap())(&request, *attempts);
@@ -128,37 +190,64 @@ impl State {
             answer
         };
         match answer {
-            Answer::Take if is_probe(&request) => StatusCode::NO_CONTENT.into_response(),
             Answer::Take => {
-                self.taken.lock().unwrap().push(request);
-                StatusCode::NO_CONTENT.into_response()
+                let written = written(is_v2, &message);
+                if !is_probe(&request) {
+                    self.taken.lock().unwrap().push(request);
+                    self.messages.lock().unwrap().push((is_v2, message));
+                }
+                (StatusCode::NO_CONTENT, written).into_response()
             }
             Answer::Refuse(status, words) => (StatusCode::from_u16(status).unwrap(), words).into_response(),
             Answer::RetryAfter(status) => {
                 (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, "0")], "later").into_response()
+            }
+            Answer::RetryAfterSeconds(status, seconds) => {
+                (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, seconds)], "later").into_response()
             }
             Answer::Hang => std::future::pending().await,
         }
     }
 }
 
+/// What a receiver of 2.0 says that it has written.
+fn written(is_v2: bool, message: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if is_v2 {
+        let limits = Limits::default();
+        let summary = WriteRequestV2View::new(message, &limits).unwrap().summary(&limits).unwrap();
+        let counts = [
+            ("x-prometheus-remote-write-samples-written", summary.samples),
+            ("x-prometheus-remote-write-histograms-written", summary.histograms),
+            ("x-prometheus-remote-write-exemplars-written", summary.exemplars),
+        ];
+        for (name, count) in counts {
+            headers.insert(name, count.into());
+        }
+    }
+    headers
+}
+
 pub(crate) fn is_probe(request: &[Series]) -> bool {
     request.iter().any(|series| label(series, "__name__") == "prom_merger_probe")
 }
 
-fn decode(body: &[u8]) -> Vec<Series> {
-    let mut message = Vec::new();
-    decompress(body, &Limits::default(), &mut message).unwrap();
+fn decode(is_v2: bool, message: &[u8]) -> Vec<Series> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    WriteRequestView::new(&message)
-        .series()
-        .map(|series| {
-            let series = series.unwrap();
-            let labels = series.labels().map(|label| (text(label.name), text(label.value))).collect();
-            let samples = series.samples().map(|sample| (sample.timestamp_ms, sample.value_bits)).collect();
-            (labels, samples)
-        })
-        .collect()
+    let owned = |label: LabelView<'_>| (text(label.name), text(label.value));
+    if is_v2 {
+        let view = WriteRequestV2View::new(message, &Limits::default()).unwrap();
+        let read = |series: SeriesV2View<'_>| {
+            let samples = series.samples().map(|s| (s.sample.timestamp_ms, s.sample.value_bits)).collect();
+            (series.labels(view.symbols()).map(owned).collect(), samples)
+        };
+        return view.series().map(|series| read(series.unwrap())).collect();
+    }
+    let read = |series: SeriesView<'_>| {
+        let samples = series.samples().map(|sample| (sample.timestamp_ms, sample.value_bits)).collect();
+        (series.labels().map(owned).collect(), samples)
+    };
+    WriteRequestView::new(message).series().map(|series| read(series.unwrap())).collect()
 }
 
 pub(crate) fn label<'a>(series: &'a Series, name: &str) -> &'a str {
@@ -191,12 +280,23 @@ impl TestMerger {
     }
 
     async fn start_with_all(data: &Path, sources: &str, destination: &str, more: &str) -> Self {
-        let text = format!(
-            "listen: 127.0.0.1:0\ndata: {}\nsources: {sources}\n\
-             destination: {{{destination}}}\nretry: {{minimum: 1ms, maximum: 20ms}}\n{more}\n",
-            data.display()
-        );
-        let config = Config::parse("merger.yaml", text).unwrap();
+        let more = format!("destination: {{{destination}}}\nretry: {{minimum: 1ms, maximum: 20ms}}\n{more}");
+        Self::start_bare(data, sources, &more).await
+    }
+
+    /// Starts with `destinations` (a list), and further configuration.
+    pub(crate) async fn start_with_destinations(data: &Path, destinations: &str, more: &str) -> Self {
+        let more = format!("destinations: {destinations}\nretry: {{minimum: 1ms, maximum: 20ms}}\n{more}");
+        Self::start_bare(data, "[{name: a}, {name: b, value: bee}]", &more).await
+    }
+
+    /// Starts with nothing but the address, the folder and the sources given.
+    pub(crate) async fn start_bare(data: &Path, sources: &str, more: &str) -> Self {
+        let text = format!("listen: 127.0.0.1:0\ndata: {}\nsources: {sources}\n{more}\n", data.display());
+        Self::start_config(Config::parse("merger.yaml", text).unwrap()).await
+    }
+
+    pub(crate) async fn start_config(config: Config) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let running = runtime.spawn(Merger::start(config)).await.unwrap().unwrap();
@@ -230,11 +330,27 @@ impl TestMerger {
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    /// The value of a line of the metrics page, which must be there.
-    pub(crate) async fn metric(&self, line: &str) -> f64 {
+    /// The value of the first line of the metrics page that has this name and these labels, which must be there.
+    pub(crate) async fn metric(&self, wanted: &str) -> f64 {
         let (_, page) = self.get("/metrics").await;
-        let found = page.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
-        found.unwrap_or_else(|| panic!("no {line} in\n{page}")).parse().unwrap()
+        let (name, labels) = wanted.trim_end_matches('}').split_once('{').unwrap_or((wanted, ""));
+        let has_all = |line: &&str| {
+            let Some(found) = line.strip_prefix(name).and_then(|rest| rest.strip_prefix('{')) else {
+                return false;
+            };
+            labels.split(',').all(|label| found.contains(label))
+        };
+        let found = page.lines().find(has_all).and_then(|line| line.rsplit_once(' '));
+        found.unwrap_or_else(|| panic!("no {wanted} in\n{page}")).1.parse().unwrap()
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    /// Runs a future where the merger runs.
+    pub(crate) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.runtime.as_ref().unwrap().enter()
     }
 
     pub(crate) async fn shutdown(mut self) {

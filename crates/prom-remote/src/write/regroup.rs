@@ -7,5 +7,5 @@ mod split;
 mod tests;
 
 pub use coalesce::{CoalesceError, CoalesceReport, concatenate, merge_v2};
-pub use keep_samples::{OtherContent, Point, keep_samples};
+pub use keep_samples::{OtherContent, Point, keep_samples, keep_samples_v2};
 pub use split::{SplitReport, SplitSize, split, split_v2};

@@ -36,6 +36,9 @@ pub struct JournalConfig {
     pub commit_bytes: u64,
     /// How much is checked on opening.
     pub verify: Verify,
+    /// Whether opening removes segments that every cursor has passed; default `true`. Without it they can be read once
+    /// more, until the next [`release`](crate::Journal::release).
+    pub release_on_open: bool,
 }
 
 impl JournalConfig {
@@ -51,6 +54,7 @@ impl JournalConfig {
             commit_window: Duration::ZERO,
             commit_bytes: 4 * MIB,
             verify: Verify::All,
+            release_on_open: true,
         }
     }
 

@@ -5,12 +5,13 @@ use std::io;
 use super::{
     ConfigError, JournalConfig, Verify,
     state::{SegmentMeta, State},
+    tail::{Holes, TailScan},
 };
 use crate::{
     cursor::{CursorError, CursorRecovery, CursorState, Cursors, TEMPORARY},
     position::Position,
     segment::{self, BadHeader, HEADER_BYTES, Hole, RecordHeader, Scanner, SegmentHeader, Step},
-    storage::{Storage, read_full},
+    storage::{Storage, read_full, with_reserve},
 };
 
 /// What opening a journal found.
@@ -150,7 +151,7 @@ pub(super) fn recover(storage: &dyn Storage, config: &JournalConfig) -> Result<O
         cursors.place_reset(&mut recoverer.recovery.cursors, recoverer.state.oldest());
     }
     cursors.store_again(storage)?;
-    if let Some(slowest) = cursors.slowest().filter(|_| !has_reset) {
+    if let Some(slowest) = cursors.slowest().filter(|_| config.release_on_open && !has_reset) {
         recoverer.release(slowest)?;
     }
     recoverer.verify_earlier_segments()?;
@@ -309,7 +310,8 @@ impl<'a> Recoverer<'a> {
 
     fn recover_last_segment(&mut self) -> Result<(), OpenError> {
         let Some(meta) = self.state.segments.back().copied() else { return Ok(()) };
-        let scan = TailScan::run(&mut self.scanner(&meta)?).map_err(failed("read a segment"))?;
+        let scan =
+            TailScan::run(&mut self.scanner(&meta)?, &mut |_, _, _| ()).map_err(failed("read a segment"))?;
         self.state.durable_end = scan.end;
         let committed = scan.committed.min(scan.end);
         let file = segment::file_name(meta.number);
@@ -338,30 +340,12 @@ impl<'a> Recoverer<'a> {
     /// have failed, or never been tried, and a sync now would not tell.
     fn copy_uncertain(&mut self, meta: &SegmentMeta, first: u64, end: u64) -> Result<(), OpenError> {
         let failed = failed("copy the last commit");
-        let mut scanner = self.scanner(meta)?;
-        scanner.seek(first).map_err(failed)?;
         let number = self.next_number;
         self.next_number += 1;
-        let journal = self.config.id;
-        let salt = segment::salt(journal, number);
         let name = segment::file_name(number);
         let temporary = format!("{name}{TEMPORARY}");
-        let mut file = self.storage.create(&temporary).map_err(failed)?;
-        file.append(&SegmentHeader { journal, number, first }.encode()).map_err(failed)?;
-        let mut bytes = HEADER_BYTES;
-        let mut payload = Vec::new();
-        while scanner.expected() < end {
-            let Step::Record(header) = scanner.step(&mut payload).map_err(failed)? else {
-                return Err(failed(io::ErrorKind::InvalidData.into()));
-            };
-            let frame = [&header.encode(salt)[..], &payload].concat();
-            file.append(&frame).map_err(failed)?;
-            bytes += header.frame_bytes();
-        }
-        let seal = RecordHeader::seal(end);
-        file.append(&seal.encode(salt)).map_err(failed)?;
-        bytes += seal.frame_bytes();
-        file.sync_data().map_err(failed)?;
+        let copy = || self.write_copy(meta, first, end, number, &temporary);
+        let bytes = with_reserve(self.storage, copy).map_err(failed)?;
         self.storage.rename(&temporary, &name).map_err(failed)?;
         if let Err(error) = self.storage.sync_directory() {
             // Its entry is not durable and may never be: the next opening must not find it and believe its seal.
@@ -376,6 +360,42 @@ impl<'a> Recoverer<'a> {
             self.state.segments.retain(|segment| segment.number != meta.number);
         }
         Ok(())
+    }
+
+    /// Writes the copy under a name of its own and returns its size.
+    fn write_copy(
+        &self,
+        meta: &SegmentMeta,
+        first: u64,
+        end: u64,
+        number: u64,
+        temporary: &str,
+    ) -> io::Result<u64> {
+        let journal = self.config.id;
+        let opened = self.storage.open(&segment::file_name(meta.number))?;
+        let mut scanner =
+            Scanner::new(opened, segment::salt(journal, meta.number), meta.first, meta.readable);
+        scanner.seek(first)?;
+        let salt = segment::salt(journal, number);
+        match self.storage.remove(temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = self.storage.create(temporary)?;
+        file.append(&SegmentHeader { journal, number, first }.encode())?;
+        let mut bytes = HEADER_BYTES;
+        let mut payload = Vec::new();
+        while scanner.expected() < end {
+            let Step::Record(header) = scanner.step(&mut payload)? else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            file.append(&[&header.encode(salt)[..], &payload].concat())?;
+            bytes += header.frame_bytes();
+        }
+        let seal = RecordHeader::seal(end);
+        file.append(&seal.encode(salt))?;
+        file.sync_data()?;
+        Ok(bytes + seal.frame_bytes())
     }
 
     /// Never gives a number again that a cursor has passed: its record would not be delivered.
@@ -420,89 +440,6 @@ impl<'a> Recoverer<'a> {
     }
 }
 
-/// What the last segment holds, and how much of it a completed sync is known to cover.
-struct TailScan {
-    /// Records before this were durable when a later record was written.
-    committed: u64,
-    /// The record after the last one to be kept.
-    end: u64,
-    /// Holes in what was durable.
-    damage: Holes,
-    /// The first hole in what was perhaps not.
-    torn: Option<Hole>,
-    intact_after_torn: u64,
-}
-
-impl TailScan {
-    fn run(scanner: &mut Scanner) -> io::Result<Self> {
-        let mut scan = Self {
-            committed: scanner.expected(),
-            end: scanner.expected(),
-            damage: Holes::default(),
-            torn: None,
-            intact_after_torn: 0,
-        };
-        // Holes that lie behind the last record known to be durable, so far.
-        let mut open = Holes::default();
-        let mut payload = Vec::new();
-        loop {
-            match scanner.step(&mut payload)? {
-                Step::Record(header) => {
-                    scan.advance(header.committed(), &mut open);
-                    scan.end = header.sequence + 1;
-                    scan.intact_after_torn += u64::from(!open.kept.is_empty());
-                }
-                Step::Seal(header) => {
-                    scan.advance(header.sequence, &mut open);
-                    scan.end = header.sequence;
-                }
-                Step::Damaged(hole) => {
-                    if let Some(header) = &hole.header {
-                        scan.advance(header.committed(), &mut open);
-                    }
-                    open.push(hole);
-                }
-                Step::End => break,
-            }
-        }
-        if let Some(torn) = open.kept.into_iter().next() {
-            scan.end = torn.first;
-            scan.torn = Some(torn);
-        }
-        Ok(scan)
-    }
-
-    /// Learns that all records before `committed` were durable: holes before it are damage.
-    fn advance(&mut self, committed: u64, open: &mut Holes) {
-        self.committed = self.committed.max(committed);
-        if open.kept.first().is_some_and(|hole| hole.first < self.committed) {
-            let (damage, rest): (Vec<Hole>, Vec<Hole>) =
-                std::mem::take(&mut open.kept).into_iter().partition(|hole| hole.first < self.committed);
-            self.damage.omitted += std::mem::take(&mut open.omitted);
-            open.kept = rest;
-            damage.into_iter().for_each(|hole| self.damage.push(hole));
-            self.intact_after_torn = 0;
-        }
-    }
-}
-
-/// Holes in file order, of which a bounded number is kept.
-#[derive(Default)]
-struct Holes {
-    kept: Vec<Hole>,
-    omitted: u64,
-}
-
-impl Holes {
-    fn push(&mut self, hole: Hole) {
-        if self.kept.len() < MAX_HOLES {
-            self.kept.push(hole);
-        } else {
-            self.omitted += 1;
-        }
-    }
-}
-
 fn is_ours(name: &str) -> bool {
     name.starts_with("segment-") || name.starts_with("cursor-")
 }
@@ -510,5 +447,3 @@ fn is_ours(name: &str) -> bool {
 fn failed(activity: &'static str) -> impl Fn(io::Error) -> OpenError + Copy {
     move |source| OpenError::Storage { activity, source }
 }
-
-const MAX_HOLES: usize = 1024;

@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(super) is_closing: bool,
     pub(super) commits: u64,
     pub(super) failed_commits: u64,
+    /// How often segments were released since opening.
+    pub(super) releases: u64,
 }
 
 impl State {

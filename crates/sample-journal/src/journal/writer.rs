@@ -4,7 +4,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     position::Position,
     segment::{self, HEADER_BYTES, RECORD_HEADER, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader},
-    storage::AppendFile,
+    storage::{AppendFile, is_full},
 };
 
 pub(super) struct Writer {
@@ -22,6 +22,8 @@ pub(super) struct Writer {
     active: Option<Active>,
     next_number: u64,
     scratch: Vec<u8>,
+    /// When the medium was last found full, and how many releases there had been.
+    full: Option<(Instant, u64)>,
 }
 
 /// The segment that grows. It is let go at the first error and never written again.
@@ -40,13 +42,17 @@ enum Batch {
 
 impl Writer {
     pub(super) fn new(shared: SharedRef, next_number: u64) -> Self {
-        Self { shared, active: None, next_number, scratch: Vec::new() }
+        Self { shared, active: None, next_number, scratch: Vec::new(), full: None }
     }
 
     /// Works until the journal is closed and the queue is empty, then seals the active segment.
     pub(super) fn run(mut self) -> io::Result<()> {
         while let Some(batch) = self.next_batch() {
             match batch {
+                Batch::Write(records) if self.is_full() => {
+                    self.forget(&records);
+                    records.into_iter().for_each(|record| tell(record, Err(AppendError::Full)));
+                }
                 Batch::Write(records) => self.commit(records),
                 Batch::Full(record) => {
                     self.forget(std::slice::from_ref(&record));
@@ -110,6 +116,7 @@ impl Writer {
         match self.write(&mut records, first) {
             Ok(()) => self.acknowledge(records, first),
             Err(error) => {
+                self.full = is_full(&error).then(|| (Instant::now(), self.shared.state().releases));
                 shielded(|| (self.shared.hooks.on_failure)(&error));
                 self.forget(&records);
                 let error = Arc::new(error);
@@ -118,6 +125,13 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Whether it is of no use to try: what little room there is on a full medium is for the cursors, which free more.
+    fn is_full(&mut self) -> bool {
+        let releases = self.shared.state().releases;
+        self.full.take_if(|(since, before)| since.elapsed() > FULL_PAUSE || *before != releases);
+        self.full.is_some()
     }
 
     fn write(&mut self, records: &mut [Pending], first: u64) -> io::Result<()> {
@@ -272,3 +286,5 @@ fn tell(record: Pending, result: Result<Position, AppendError>) {
 
 /// Small records are written together up to this many bytes.
 const WRITE_BYTES: usize = 256 * 1024;
+/// A full medium is tried again after so long, or after a release.
+const FULL_PAUSE: Duration = Duration::from_secs(1);

@@ -11,6 +11,7 @@ use super::{AppendFile, ReadFile, Storage, StoredFile};
 
 /// A directory of real files, locked for this process.
 ///
+/// Besides the journal's files it holds 128 KiB in files `RESERVE-N`, which are given up when the disk is full.
 /// The lock is an advisory one on the file `LOCK` in the directory; it is let go when the storage is dropped and when
 /// the process dies. Only Unix systems are supported.
 #[derive(Debug)]
@@ -67,7 +68,10 @@ impl DiskStorage {
             Err(TryLockError::Error(error)) => return Err(io_error(error)),
         }
         let directory = File::open(&path).map_err(io_error)?;
-        Ok(Self { path, directory, _lock: lock })
+        let storage = Self { path, directory, _lock: lock };
+        // A disk that is full already has none to keep.
+        let _ = storage.restore_reserve();
+        Ok(storage)
     }
 
     fn file_path(&self, name: &str) -> io::Result<PathBuf> {
@@ -96,7 +100,7 @@ impl Storage for DiskStorage {
             let entry = entry?;
             let metadata = entry.metadata()?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if metadata.is_file() && name != LOCK_FILE {
+            if metadata.is_file() && name != LOCK_FILE && !name.starts_with(RESERVE) {
                 files.push(StoredFile { name, bytes: metadata.len() });
             }
         }
@@ -113,6 +117,32 @@ impl Storage for DiskStorage {
 
     fn sync_directory(&self) -> io::Result<()> {
         self.directory.sync_all()
+    }
+
+    fn spend_reserve(&self) -> io::Result<bool> {
+        for piece in 0..RESERVE_PIECES {
+            match fs::remove_file(self.path.join(format!("{RESERVE}{piece}"))) {
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn restore_reserve(&self) -> io::Result<()> {
+        for piece in (0..RESERVE_PIECES).rev() {
+            let path = self.path.join(format!("{RESERVE}{piece}"));
+            if path.exists() {
+                continue;
+            }
+            // Not synced: whether it is there after a crash does not matter.
+            if let Err(error) = fs::write(&path, [0xa5; RESERVE_BYTES]) {
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -146,3 +176,8 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 const LOCK_FILE: &str = "LOCK";
+/// How the names of the files begin that keep room for the time when the disk is full.
+const RESERVE: &str = "RESERVE-";
+/// Several, as another writer may be quicker to take the room of one.
+const RESERVE_PIECES: u32 = 8;
+const RESERVE_BYTES: usize = 16 << 10;

@@ -1,9 +1,13 @@
 //! A request with some of its samples.
 
 use crate::{
-    DecodeError, Entry, KeepReport, SeriesView, WriteRequestView,
+    DecodeError, Entry, EntryV2, KeepReport, Limits, SeriesV2View, SeriesView, WriteRequestV2View,
+    WriteRequestView,
     wire::{Field, Fields, put_bytes},
-    write::view::{EXEMPLARS, HISTOGRAMS, HistogramView, SAMPLES, SERIES, sample},
+    write::{
+        v2,
+        view::{self, HistogramView, SERIES, sample},
+    },
 };
 
 /// One sample or native histogram of a request.
@@ -48,21 +52,17 @@ pub fn keep_samples(
     for entry in WriteRequestView::new(request).entries() {
         let place = match entry? {
             Entry::Series(series) => {
-                kept.clear();
-                each_point(&series, report.kept + report.removed, |point| kept.push(keep(&series, point)))?;
-                let count = kept.iter().filter(|is_kept| **is_kept).count();
-                report.kept += count;
-                report.removed += kept.len() - count;
-                if count > 0 && count < kept.len() {
-                    put_part(&series, others, &kept, &mut body)?;
-                    put_bytes(output, SERIES as u8, &body);
-                    continue;
+                let message = series.message_bytes();
+                judge(V1, message, &mut report, &mut kept, |point| keep(&series, point))?;
+                match Stay::of(&kept, others) {
+                    Stay::None => continue,
+                    Stay::Part => {
+                        put_part(V1, message, others, &kept, &mut body)?;
+                        put_bytes(output, SERIES as u8, &body);
+                        continue;
+                    }
+                    Stay::Whole => series.byte_range(),
                 }
-                let is_whole = if kept.is_empty() { others == OtherContent::Keep } else { count > 0 };
-                if !is_whole {
-                    continue;
-                }
-                series.byte_range()
             }
             Entry::Metadata(_) | Entry::Unknown(_) if others == OtherContent::Remove => continue,
             Entry::Metadata(metadata) => metadata.field,
@@ -73,48 +73,140 @@ pub fn keep_samples(
     Ok(report)
 }
 
-fn each_point(
-    series: &SeriesView<'_>,
-    first: usize,
-    mut visit: impl FnMut(Point),
+/// Copies a 2.0 request with those samples and native histograms that `keep` wants, as [`keep_samples`] does for 1.0.
+///
+/// Metadata of a series stays with it. All symbols stay, so that no reference changes; without any series and any
+/// unknown field left the output is empty.
+///
+/// # Errors
+/// The bytes are not a `Request`, or it has too many symbols; `output` then holds nothing useful.
+pub fn keep_samples_v2(
+    request: &[u8],
+    limits: &Limits,
+    others: OtherContent,
+    mut keep: impl FnMut(&SeriesV2View<'_>, Point) -> bool,
+    output: &mut Vec<u8>,
+) -> Result<KeepReport, DecodeError> {
+    output.clear();
+    let mut report = KeepReport::default();
+    let (mut kept, mut body) = (Vec::new(), Vec::new());
+    let view = WriteRequestV2View::new(request, limits)?;
+    let mut is_empty = true;
+    let mut fields = Fields::new(request);
+    for entry in view.entries() {
+        // The walk over entries and this one pass the same fields.
+        let place = fields.next()?.map_or(0..0, |field| field.start..field.end);
+        match entry? {
+            EntryV2::Symbol(_) => {}
+            EntryV2::Series(series) => {
+                let message = series.message_bytes();
+                judge(V2, message, &mut report, &mut kept, |point| keep(&series, point))?;
+                let stay = Stay::of(&kept, others);
+                is_empty &= stay == Stay::None;
+                match stay {
+                    Stay::None => continue,
+                    Stay::Part => {
+                        put_part(V2, message, others, &kept, &mut body)?;
+                        put_bytes(output, v2::SERIES as u8, &body);
+                        continue;
+                    }
+                    Stay::Whole => {}
+                }
+            }
+            _ if others == OtherContent::Remove => continue,
+            _ => is_empty = false,
+        }
+        output.extend_from_slice(request.get(place).unwrap_or_default());
+    }
+    if is_empty {
+        output.clear();
+    }
+    Ok(report)
+}
+
+/// What becomes of a series.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    None,
+    Part,
+    Whole,
+}
+
+impl Stay {
+    fn of(kept: &[bool], others: OtherContent) -> Self {
+        let count = kept.iter().filter(|is_kept| **is_kept).count();
+        match count {
+            0 if kept.is_empty() && others == OtherContent::Keep => Self::Whole,
+            0 => Self::None,
+            count if count < kept.len() => Self::Part,
+            _ => Self::Whole,
+        }
+    }
+}
+
+/// The numbers of the fields of a series in one version of the protocol.
+#[derive(Clone, Copy)]
+struct SeriesFields {
+    samples: u32,
+    histograms: u32,
+    exemplars: u32,
+}
+
+const V1: SeriesFields =
+    SeriesFields { samples: view::SAMPLES, histograms: view::HISTOGRAMS, exemplars: view::EXEMPLARS };
+const V2: SeriesFields =
+    SeriesFields { samples: v2::SAMPLES, histograms: v2::HISTOGRAMS, exemplars: v2::EXEMPLARS };
+
+/// Asks for each sample and histogram of a series.
+fn judge(
+    numbers: SeriesFields,
+    message: &[u8],
+    report: &mut KeepReport,
+    kept: &mut Vec<bool>,
+    mut keep: impl FnMut(Point) -> bool,
 ) -> Result<(), DecodeError> {
-    let mut index = first;
-    let mut fields = Fields::new(series.message_bytes());
+    kept.clear();
+    let mut index = report.kept + report.removed;
+    let mut fields = Fields::new(message);
     while let Some(field) = fields.next()? {
-        if let Some((timestamp_ms, value_bits)) = point(&field)? {
-            visit(Point { index, timestamp_ms, value_bits });
+        if let Some((timestamp_ms, value_bits)) = point(numbers, &field)? {
+            kept.push(keep(Point { index, timestamp_ms, value_bits }));
             index += 1;
         }
     }
+    let count = kept.iter().filter(|is_kept| **is_kept).count();
+    report.kept += count;
+    report.removed += kept.len() - count;
     Ok(())
 }
 
-fn point(field: &Field<'_>) -> Result<Option<(i64, Option<u64>)>, DecodeError> {
-    Ok(match field.number {
-        SAMPLES => {
-            let sample = sample(field)?;
-            Some((sample.timestamp_ms, Some(sample.value_bits)))
-        }
-        HISTOGRAMS => Some((HistogramView::new(field)?.timestamp_ms, None)),
-        _ => None,
+fn point(numbers: SeriesFields, field: &Field<'_>) -> Result<Option<(i64, Option<u64>)>, DecodeError> {
+    Ok(if field.number == numbers.samples {
+        // The first two fields of a sample are the same in both versions.
+        let sample = sample(field)?;
+        Some((sample.timestamp_ms, Some(sample.value_bits)))
+    } else if field.number == numbers.histograms {
+        Some((HistogramView::new(field)?.timestamp_ms, None))
+    } else {
+        None
     })
 }
 
 fn put_part(
-    series: &SeriesView<'_>,
+    numbers: SeriesFields,
+    message: &[u8],
     others: OtherContent,
     kept: &[bool],
     body: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
     body.clear();
-    let message = series.message_bytes();
     let mut kept = kept.iter();
     let mut fields = Fields::new(message);
     while let Some(field) = fields.next()? {
-        let stays = match field.number {
-            SAMPLES | HISTOGRAMS => kept.next().is_some_and(|is_kept| *is_kept),
-            EXEMPLARS => others == OtherContent::Keep,
-            _ => true,
+        let stays = if field.number == numbers.samples || field.number == numbers.histograms {
+            kept.next().is_some_and(|is_kept| *is_kept)
+        } else {
+            field.number != numbers.exemplars || others == OtherContent::Keep
         };
         if stays {
             body.extend_from_slice(message.get(field.start..field.end).unwrap_or_default());
@@ -129,8 +221,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        MetricType, Sample, WriteRequestBuilder,
-        write::strategies::{canonical_request, wild_request},
+        MetricType, Sample, WriteRequestBuilder, WriteRequestV2Builder,
+        write::{
+            strategies::{canonical_request, wild_request},
+            v2::strategies as strategies_v2,
+        },
     };
 
     fn sample_request() -> Vec<u8> {
@@ -181,7 +276,59 @@ mod tests {
         check(Remove, |_| false, &[], 0);
     }
 
+    #[test]
+    fn samples_of_2_0_stay_or_go_one_by_one() {
+        let mut builder = WriteRequestV2Builder::new();
+        builder.series([("__name__", "a")], [1, 2, 3].map(|time| Sample::new(time, 1.0)));
+        builder.series([("__name__", "b")], [Sample::new(2, 4.0)]);
+        let (request, limits) = (builder.finish(), Limits::default());
+        let kept = |keep: fn(Point) -> bool| {
+            let mut output = Vec::new();
+            let report =
+                keep_samples_v2(&request, &limits, OtherContent::Keep, |_, point| keep(point), &mut output);
+            let view = WriteRequestV2View::new(&output, &limits).unwrap();
+            let times: Vec<Vec<i64>> = view
+                .series()
+                .map(|series| {
+                    series.unwrap().samples().map(|sample| sample.sample.timestamp_ms).collect::<Vec<_>>()
+                })
+                .collect();
+            (report.unwrap().kept, times, output.is_empty())
+        };
+        assert_eq!(kept(|point| point.timestamp_ms != 2), (2, vec![vec![1, 3]], false));
+        assert_eq!(kept(|point| point.index == 3), (1, vec![vec![2]], false));
+        assert_eq!(kept(|_| false), (0, vec![], true));
+    }
+
     proptest! {
+        #[test]
+        fn keeping_all_of_2_0_changes_no_byte(request in strategies_v2::wild_request()) {
+            let (mut output, limits) = (Vec::new(), Limits::default());
+            if keep_samples_v2(&request, &limits, OtherContent::Keep, |_, _| true, &mut output).is_ok() {
+                let is_bare = WriteRequestV2View::new(&request, &limits).unwrap().entries()
+                    .all(|entry| matches!(entry, Ok(EntryV2::Symbol(_))));
+                prop_assert_eq!(output, if is_bare { Vec::new() } else { request });
+            }
+        }
+
+        #[test]
+        fn two_parts_of_2_0_have_every_sample_once(
+            request in strategies_v2::tidy_request(),
+            modulus in 1_usize..4,
+        ) {
+            let limits = Limits::default();
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            let first = |point: Point| point.index % modulus == 0;
+            keep_samples_v2(&request, &limits, OtherContent::Keep, |_, point| first(point), &mut one).unwrap();
+            keep_samples_v2(&request, &limits, OtherContent::Remove, |_, point| !first(point), &mut other).unwrap();
+            let summary = |bytes: &[u8]| {
+                WriteRequestV2View::new(bytes, &limits).unwrap().summary(&limits).unwrap()
+            };
+            let (whole, parts) = (summary(&request), [summary(&one), summary(&other)]);
+            prop_assert_eq!(parts[0].samples + parts[1].samples, whole.samples);
+            prop_assert_eq!(parts[0].histograms + parts[1].histograms, whole.histograms);
+        }
+
         #[test]
         fn keeping_all_changes_no_byte(request in wild_request()) {
             let mut output = Vec::new();
