@@ -11,7 +11,7 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 use bytes::Bytes;
 use prom_remote::{
     CompressionError, Compressor, DecodeError, Limits, OtherContent, Severity, Summary, ValidationReport,
-    WriteRequestView, keep_samples, keep_series, validate,
+    WriteRequestView, keep_samples, keep_series,
 };
 use prom_remote_http::{WriteBody, WriteOutcome, WriteSink, WriteVersion};
 use sample_journal::AppendError;
@@ -70,10 +70,10 @@ impl SourceSink {
         let (limits, horizon) =
             (self.source.limits, Horizon::at(self.source.now_ms(), self.source.future_limit));
         let Judged { valid, refused } = if body.decoded.len() > INLINE_BYTES {
-            spawn_blocking(move || judge(body.compressed, &body.decoded, &body.summary, &limits, horizon))
+            spawn_blocking(move || judge(body.compressed, &body.decoded, &body.report, &limits, horizon))
                 .await??
         } else {
-            judge(body.compressed, &body.decoded, &body.summary, &limits, horizon)?
+            judge(body.compressed, &body.decoded, &body.report, &limits, horizon)?
         };
         // The journal first: when the dead letters are full, a sender that comes again fills nothing that only a
         // human empties.
@@ -205,15 +205,15 @@ pub(crate) enum JudgeError {
     Compress(#[from] CompressionError),
 }
 
-/// Judges a well-formed request: `compressed` holds `decoded`, counted in `summary`.
+/// Judges a well-formed request: `compressed` holds `decoded`, whose series `report` has judged.
 pub(crate) fn judge(
     compressed: Bytes,
     decoded: &[u8],
-    summary: &Summary,
+    report: &ValidationReport,
     limits: &Limits,
     horizon: Horizon,
 ) -> Result<Judged, JudgeError> {
-    let report = validate(decoded, limits)?;
+    let summary = &report.summary;
     let has_future = summary.timestamps.is_some_and(|bounds| horizon.is_beyond(bounds.max_ms));
     if report.rejected_count() == 0 && !has_future {
         let valid = (!decoded.is_empty()).then(|| Valid { body: compressed, samples: sample_count(summary) });
@@ -224,7 +224,7 @@ pub(crate) fn judge(
     if report.rejected_count() > 0 {
         keep_series(decoded, |series| report.is_rejected(series.index()), &mut part)?;
         let why = Why::Faults { of_series: summary.series };
-        refused.push(Refused::new(&part, reasons(&report), why, horizon, limits)?);
+        refused.push(Refused::new(&part, reasons(report), why, horizon, limits)?);
         keep_series(decoded, |series| !report.is_rejected(series.index()), &mut message)?;
     }
     if has_future {

@@ -1,6 +1,6 @@
 //! The dead letters of a merger that does not run: looked at, given back to delivery, dropped.
 
-use prom_remote::{WriteRequestView, decompress};
+use prom_remote::{decompress, validate};
 use sample_journal::{
     AppendError, CursorError, DiskStorage, Journal, JournalHooks, OpenDiskError, OpenError, Position,
     ReadError, ReleaseError,
@@ -183,9 +183,9 @@ impl<'a> StoredDeadLetters<'a> {
         let compressed = body(payload).to_vec();
         let mut decoded = Vec::new();
         let judged = decompress(&compressed, &limits, &mut decoded).ok().and_then(|()| {
-            let summary = WriteRequestView::new(&decoded).summary(&limits).ok()?;
+            let report = validate(&decoded, &limits).ok()?;
             let horizon = Horizon::at(machine::now_ms(), self.source.future_limit);
-            judge(compressed.into(), &decoded, &summary, &limits, horizon).ok()
+            judge(compressed.into(), &decoded, &report, &limits, horizon).ok()
         });
         let Some(judged) = judged else {
             self.journal.append_blocking(&[payload])?;

@@ -195,8 +195,7 @@ impl Tools {
         let limits = &self.config.source.limits;
         let version = decode_into(payload, limits, &mut self.decoded)?;
         let summary = version.summary(&self.decoded, limits).map_err(|error| error.to_string())?;
-        let is_of_one_time = summary.timestamps.is_none_or(|bounds| bounds.min_ms == bounds.max_ms);
-        let layers = if is_of_one_time {
+        let layers = if !summary.goes_back {
             None
         } else {
             order::layers(version, &self.decoded, limits).map_err(|error| error.to_string())?

@@ -94,6 +94,9 @@ pub struct Summary {
     pub unknown_fields: usize,
     /// The earliest and latest timestamp of all samples and histograms; `None` when there are none.
     pub timestamps: Option<TimestampBounds>,
+    /// Somewhere time goes backwards from one sample or histogram to the next, whatever their series; or a series has one
+    /// time twice. Where it never does, no series' time goes backwards.
+    pub goes_back: bool,
 }
 
 impl Summary {
@@ -123,7 +126,12 @@ impl Summary {
         self.histograms += content.histograms;
         self.exemplars += content.exemplars;
         self.unknown_fields += content.unknown_fields;
-        TimestampBounds::merge(&mut self.timestamps, content.timestamps());
+        let timestamps = content.timestamps();
+        if let (Some(before), Some(now)) = (self.timestamps, timestamps) {
+            self.goes_back |= now.min_ms < before.max_ms;
+        }
+        self.goes_back |= !content.in_order;
+        TimestampBounds::merge(&mut self.timestamps, timestamps);
         let over_limit = if self.series > limits.max_series {
             DecodeErrorKind::TooManySeries { limit: limits.max_series }
         } else if self.samples + self.histograms > limits.max_samples {
