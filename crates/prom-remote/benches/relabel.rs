@@ -40,11 +40,11 @@ fn rules() -> Vec<RelabelRule> {
 
 fn benches(criterion: &mut Criterion) {
     for exporter in payload::EXPORTERS {
-        relabel(criterion, &Payload::read(exporter, Version::V1));
+        relabel_payload(criterion, &Payload::read(exporter, Version::V1));
     }
 }
 
-fn relabel(criterion: &mut Criterion, payload: &Payload) {
+fn relabel_payload(criterion: &mut Criterion, payload: &Payload) {
     let limits = Limits::default();
     let requests: Vec<&[u8]> = payload.bodies.iter().map(|body| &body.request[..]).collect();
     let series = requests.iter().flat_map(|request| WriteRequestView::new(request).series());
