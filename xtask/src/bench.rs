@@ -2,8 +2,8 @@
 
 use std::{
     env, fs,
-    path::PathBuf,
-    process::ExitCode,
+    path::{Path, PathBuf},
+    process::{self, ExitCode},
     time::{Duration, Instant},
 };
 
@@ -38,6 +38,18 @@ enum Command {
         #[arg(long, value_enum, default_value_t = testbed::Format::Text)]
         format: testbed::Format,
     },
+    /// Measure prom-merger and vmagent side by side: processor time, memory, acknowledgements, an outage
+    Relay {
+        /// Fewer samples, one round, a short outage
+        #[arg(long)]
+        quick: bool,
+        /// Only the payloads of this exporter: kafka, node, kubernetes
+        #[arg(long)]
+        exporter: Option<String>,
+        /// Form of the output
+        #[arg(long, value_enum, default_value_t = testbed::Format::Text)]
+        format: testbed::Format,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -49,7 +61,10 @@ struct Figures {
 }
 
 pub async fn run(arguments: Arguments) -> ExitCode {
-    let Command::Up { runs, format } = arguments.command;
+    let (runs, format) = match arguments.command {
+        Command::Up { runs, format } => (runs, format),
+        Command::Relay { quick, exporter, format } => return relay(quick, exporter, format),
+    };
     let figures = match up(runs.max(1)).await {
         Ok(figures) => figures,
         Err(error) => {
@@ -62,6 +77,30 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         testbed::Format::Text => show::print(&figures.table()),
     };
     if shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the bench of the crate `e2e`, which starts the real programs.
+fn relay(quick: bool, exporter: Option<String>, format: testbed::Format) -> ExitCode {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let format = match format {
+        testbed::Format::Text => "text",
+        testbed::Format::Json => "json",
+    };
+    let status = process::Command::new(cargo)
+        .current_dir(workspace)
+        .args(["bench", "--quiet", "-p", "e2e", "--bench", "relay", "--", "--format", format])
+        .args(quick.then_some("--quick"))
+        .args(exporter.iter().flat_map(|exporter| ["--exporter", exporter]))
+        .status();
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: cannot start cargo: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 impl Figures {

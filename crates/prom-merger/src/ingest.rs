@@ -88,8 +88,8 @@ struct Taken {
 impl SourceSink {
     /// Makes the request durable.
     async fn take(&self, replica: Option<&str>, body: WriteBody) -> Result<Taken, IngestError> {
-        let incoming = Incoming { version: body.version, compressed: body.compressed, decoded: body.decoded };
-        let version = incoming.version;
+        let WriteBody { version, compressed, decoded, report, .. } = body;
+        let incoming = Incoming { version, compressed, decoded, report };
         let rules = Rules::of(&self.source);
         let Judged { valid, refused } = if incoming.decoded.len() > INLINE_BYTES {
             spawn_blocking(move || judge(incoming, &rules)).await??

@@ -9,34 +9,14 @@ use std::{
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prom_remote::{
-    LabelNames, Limits, RelabelAction, RelabelMemory, RelabelRule, Relabeler, Sample, WriteRequestBuilder,
-    WriteRequestView,
+    LabelNames, Limits, RelabelAction, RelabelMemory, RelabelRule, Relabeler, WriteRequestView,
 };
 
-const SERIES: u64 = 2_000;
+#[path = "splice/payload.rs"]
+#[expect(dead_code, reason = "the other bench uses more of it")]
+mod payload;
 
-/// Kafka-like: 11 labels a series.
-fn request() -> Vec<u8> {
-    let mut builder = WriteRequestBuilder::new();
-    for index in 0..SERIES {
-        let (topic, partition) = (index / 50, index % 50);
-        let labels = [
-            ("__name__", format!("kafka_log_log_size_{}", index % 4)),
-            ("cluster", "performance-testbed".to_owned()),
-            ("env", "experiment".to_owned()),
-            ("instance", "kafka-broker-1.testbed.internal:7071".to_owned()),
-            ("job", "kafka-jmx-exporter".to_owned()),
-            ("partition", partition.to_string()),
-            ("rack", "rack-a".to_owned()),
-            ("replica_set", "kafka-brokers-default".to_owned()),
-            ("role", "broker".to_owned()),
-            ("topic", format!("experiment-payload-topic-{topic:04}")),
-            ("zone", "host-machine-zone-1".to_owned()),
-        ];
-        builder.series(labels, [Sample::new(1_700_000_000_000, index as f64)]);
-    }
-    builder.finish()
-}
+use payload::{Payload, Version};
 
 /// Five rules as they are found in configurations: drop, replace, replace a constant, labelmap, labeldrop.
 fn rules() -> Vec<RelabelRule> {
@@ -52,21 +32,29 @@ fn rules() -> Vec<RelabelRule> {
     let mut constant = RelabelRule::new(RelabelAction::Replace);
     constant.target_label = "source".to_owned();
     constant.replacement = "kafka".to_owned();
-    let mut map = rule(RelabelAction::LabelMap, &[], "replica_(.+)");
+    let mut map = rule(RelabelAction::LabelMap, &[], "broker_(.+)");
     map.replacement = "kafka_$1".to_owned();
-    let unwanted = rule(RelabelAction::LabelDrop, &[], "rack|zone");
+    let unwanted = rule(RelabelAction::LabelDrop, &[], "run|team");
     vec![drop, host, constant, map, unwanted]
 }
 
 fn benches(criterion: &mut Criterion) {
+    for exporter in payload::EXPORTERS {
+        relabel_payload(criterion, &Payload::read(exporter, Version::V1));
+    }
+}
+
+fn relabel_payload(criterion: &mut Criterion, payload: &Payload) {
     let limits = Limits::default();
-    let request = request();
-    let series: Vec<_> =
-        WriteRequestView::new(&request).series().map(|series| series.expect("our own")).collect();
+    let requests: Vec<&[u8]> = payload.bodies.iter().map(|body| &body.request[..]).collect();
+    let series = requests.iter().flat_map(|request| WriteRequestView::new(request).series());
+    let series: Vec<_> = series.map(|series| series.expect("well formed")).collect();
     let mut warm = Relabeler::new(&rules()).expect("good rules");
 
-    let mut group = criterion.benchmark_group("relabel-5-rules-2000");
-    group.throughput(Throughput::Elements(SERIES));
+    let mut group = criterion.benchmark_group(format!("relabel-5-rules/{}", payload.exporter));
+    group.throughput(Throughput::Elements(series.len() as u64));
+    group.sample_size(20);
+    group.measurement_time(Duration::from_secs(2));
     group.bench_function("apply-warm", |bencher| {
         bencher.iter(|| {
             for series in &series {
@@ -76,18 +64,15 @@ fn benches(criterion: &mut Criterion) {
     });
     let mut output = Vec::new();
     group.bench_function("rewrite-warm", |bencher| {
-        bencher.iter(|| warm.rewrite(black_box(&request), &limits, &mut output).expect("well formed"));
+        bencher.iter(|| {
+            for request in &requests {
+                warm.rewrite(black_box(request), &limits, &mut output).expect("well formed");
+            }
+        });
     });
     let mut memory = RelabelMemory::default();
     memory.max_series = 0;
     let mut cold = Relabeler::with(&rules(), LabelNames::default(), memory).expect("good rules");
-    group.bench_function("apply-cold", |bencher| {
-        bencher.iter(|| {
-            for series in &series {
-                black_box(cold.apply_to_series(series).expect("UTF-8"));
-            }
-        });
-    });
     group.finish();
 
     let applied = best(|| {
@@ -96,16 +81,19 @@ fn benches(criterion: &mut Criterion) {
         }
     });
     let rewritten = best(|| {
-        warm.rewrite(black_box(&request), &limits, &mut output).expect("well formed");
+        for request in &requests {
+            warm.rewrite(black_box(request), &limits, &mut output).expect("well formed");
+        }
     });
     let unknown = best(|| {
         for series in &series {
             black_box(cold.apply_to_series(series).expect("UTF-8"));
         }
     });
-    let each = |time: Duration| time.as_nanos() / u128::from(SERIES);
+    let each = |time: Duration| time.as_nanos() / series.len() as u128;
     println!(
-        "ns/series, best pass: memory warm {}, request rewritten {}, memory cold {}",
+        "{}: ns/series, best pass: memory warm {}, request rewritten {}, memory cold {}",
+        payload.exporter,
         each(applied),
         each(rewritten),
         each(unknown)

@@ -193,7 +193,7 @@ impl<'a> StoredDeadLetters<'a> {
                 // Who gives them back wants them.
                 active: None,
             };
-            let incoming = Incoming { version, compressed: compressed.into(), decoded: decoded.into() };
+            let incoming = Incoming::validated(version, compressed.into(), decoded.into(), &limits).ok()?;
             judge(incoming, &rules).ok().map(|judged| (version, judged))
         });
         let Some((version, judged)) = judged else {

@@ -26,6 +26,24 @@ pub(crate) struct Incoming {
     pub(crate) compressed: Bytes,
     /// What is in it.
     pub(crate) decoded: Bytes,
+    /// The verdict on each of its series.
+    pub(crate) report: ValidationReport,
+}
+
+impl Incoming {
+    /// Judges each series of what was not received just now.
+    pub(crate) fn validated(
+        version: WriteVersion,
+        compressed: Bytes,
+        decoded: Bytes,
+        limits: &Limits,
+    ) -> Result<Self, DecodeError> {
+        let report = match version {
+            WriteVersion::V1 => validate(&decoded, limits)?,
+            WriteVersion::V2 => validate_v2(&decoded, limits)?,
+        };
+        Ok(Self { version, compressed, decoded, report })
+    }
 }
 
 /// What a source may send.
@@ -125,12 +143,8 @@ enum Refusal {
 
 /// Judges a well-formed request.
 pub(crate) fn judge(incoming: Incoming, rules: &Rules) -> Result<Judged, JudgeError> {
-    let Incoming { version, compressed, decoded } = incoming;
+    let Incoming { version, compressed, decoded, report } = incoming;
     let Rules { limits, horizon, .. } = rules;
-    let report = match version {
-        WriteVersion::V1 => validate(&decoded, limits)?,
-        WriteVersion::V2 => validate_v2(&decoded, limits)?,
-    };
     let refusals = refusals(version, &decoded, &report, rules)?;
     let summary = report.summary;
     let has_refused_series = report.rejected_count() > 0 || !refusals.is_empty();
@@ -351,7 +365,9 @@ pub fn fuzz_judge(version: WriteVersion, compressed: &[u8]) {
     let horizon = Horizon { now_ms: 1_700_000_000_000, limit_ms: 1 };
     let rules = Rules { limits, horizon, refused_label: Some("source".to_owned()), active };
     let (compressed, decoded) = (Bytes::copy_from_slice(compressed), Bytes::from(decoded));
-    let incoming = Incoming { version, compressed: compressed.clone(), decoded };
+    let Ok(incoming) = Incoming::validated(version, compressed.clone(), decoded, &rules.limits) else {
+        return;
+    };
     let Ok(Judged { valid, refused }) = judge(incoming, &rules) else { return };
     if refused.is_empty() {
         assert!(valid.as_ref().is_none_or(|valid| valid.body == compressed), "not as received");

@@ -11,7 +11,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use prom_remote::{CompressionError, DecodeError, WriteRequestV2View, WriteRequestView, decompress};
+use prom_remote::{CompressionError, DecodeError, decompress, validate, validate_v2};
 use thiserror::Error;
 
 use super::{
@@ -148,14 +148,12 @@ pub(super) async fn read_body_of(
     let compressed = read_body(body, headers, limits.max_compressed_bytes, config.body_timeout).await?;
     let mut decoded = Vec::new();
     decompress(&compressed, limits, &mut decoded).map_err(WriteRejection::Compression)?;
-    let summary = match version {
-        WriteVersion::V1 => WriteRequestView::new(&decoded).summary(limits),
-        WriteVersion::V2 => {
-            WriteRequestV2View::new(&decoded, limits).and_then(|request| request.summary(limits))
-        }
+    let report = match version {
+        WriteVersion::V1 => validate(&decoded, limits),
+        WriteVersion::V2 => validate_v2(&decoded, limits),
     };
-    let summary = summary.map_err(|error| WriteRejection::Malformed { version, error })?;
-    Ok(WriteBody { version, compressed, decoded: decoded.into(), summary })
+    let report = report.map_err(|error| WriteRejection::Malformed { version, error })?;
+    Ok(WriteBody { version, compressed, decoded: decoded.into(), summary: report.summary, report })
 }
 
 fn version(headers: &HeaderMap, config: &WriteServerConfig) -> Result<WriteVersion, WriteRejection> {

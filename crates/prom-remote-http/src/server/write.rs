@@ -10,7 +10,7 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
-use prom_remote::{Limits, Summary};
+use prom_remote::{Limits, Summary, ValidationReport};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -63,6 +63,8 @@ pub struct WriteBody {
     pub decoded: Bytes,
     /// What is in the message, counted; the message is well formed and within the limits.
     pub summary: Summary,
+    /// The verdict on each of its series under the limits of the server.
+    pub report: ValidationReport,
 }
 
 /// What became of a request, and so what its sender is told. A sender of 2.0 is always told how much was written.

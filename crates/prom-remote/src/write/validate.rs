@@ -22,7 +22,14 @@ pub fn validate(request: &[u8], limits: &Limits) -> Result<ValidationReport, Dec
     let mut report = ValidationReport::default();
     let mut scanner = SeriesScanner::default();
     let mut fields = Fields::new(request);
-    while let Some(field) = fields.next()? {
+    loop {
+        let field = match fields.next_short(SERIES_KEY) {
+            Some(field) => field,
+            None => match fields.next()? {
+                Some(field) => field,
+                None => break,
+            },
+        };
         match field.number {
             SERIES => {
                 let clean = field.bytes().ok().and_then(|body| scanner.scan(body, limits));
@@ -67,6 +74,8 @@ pub fn keep_series(
     }
     Ok(report)
 }
+
+const SERIES_KEY: u8 = (SERIES as u8) << 3 | 2;
 
 /// How many series [`keep_series`] kept and removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

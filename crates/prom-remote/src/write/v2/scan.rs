@@ -1,6 +1,11 @@
 //! The fast walk over a 2.0 series as real senders write it; see the scanner of 1.0.
 
+mod same_names;
 mod same_widths;
+mod shapes;
+
+pub(super) use self::shapes::MAX_SHAPES;
+use self::shapes::Shapes;
 
 use super::{
     EXEMPLARS, HISTOGRAMS, LABEL_REFS, METADATA, MetadataV2View, SAMPLES, SymbolTable,
@@ -11,7 +16,7 @@ use crate::{
     wire::Fields,
     write::{
         bytes::is_same,
-        scan::{CleanSeries, Content, canonical_sample, common_prefix, differs_in_value_only, has_value},
+        scan::{Content, canonical_sample, differs_in_value_only, has_value},
         view::HistogramView,
     },
 };
@@ -35,10 +40,24 @@ pub(super) struct SeriesV2Scanner<'a, 's> {
     /// The label that was last found to differ.
     differing: usize,
     has_metric_name: bool,
+    shapes: Shapes,
+    /// That of the last clean series.
+    shape: usize,
+    /// The last clean series had the names of the one before it.
+    has_same_names: bool,
     /// The last metadata whose references were found good.
     known_metadata: &'a [u8],
     has_metadata: bool,
     content: Content,
+}
+
+/// A series whose labels are clean, as in 1.0.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CleanSeries {
+    /// Which of the remembered shapes its labels have: below [`MAX_SHAPES`], the same for the same names.
+    pub(super) shape: usize,
+    /// The shape was not remembered before, so the number may have meant another one.
+    pub(super) is_new_shape: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +82,9 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
             known_zero: b"",
             differing: 0,
             has_metric_name: false,
+            shapes: Shapes::default(),
+            shape: 0,
+            has_same_names: false,
             known_metadata: b"",
             has_metadata: false,
             content: Content::default(),
@@ -135,24 +157,27 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
     #[inline]
     fn scan_known(&mut self, body: &'a [u8], limits: &Limits) -> Option<CleanSeries> {
         let (refs, rest) = packed_refs(body)?;
-        let has_same_names = match self.scan_same_widths(refs)? {
-            true => true,
-            false => {
-                self.label_of_byte.clear();
-                self.scan_labels(refs, limits)?
-            }
-        };
-        self.refs = refs;
-        self.refs_at = body.len() - rest.len() - refs.len();
-        if !has_same_names {
-            let has_metric_name = self.names().any(|name| name == b"__name__");
-            self.has_metric_name = has_metric_name;
-        }
+        // Before the labels: a new shape is told of a clean series only, once.
         let is_known_zero = || !rest.is_empty() && rest == self.known_zero;
         if !differs_in_value_only(rest, self.known_rest) && !is_known_zero() {
             self.scan_new_content(rest)?;
         }
-        Some(CleanSeries { has_same_names })
+        let mut has_same_names = self.scan_same_widths(refs)?;
+        if !has_same_names {
+            self.label_of_byte.clear();
+            has_same_names = self.scan_same_names(refs)?;
+        }
+        let mut is_new_shape = false;
+        if !has_same_names {
+            self.read_labels(refs, limits)?;
+            let found = self.shapes.find(&self.labels, self.symbols)?;
+            self.has_metric_name = found.has_metric_name;
+            (self.shape, is_new_shape) = (found.slot, found.is_new);
+        }
+        self.has_same_names = has_same_names;
+        self.refs = refs;
+        self.refs_at = body.len() - rest.len() - refs.len();
+        Some(CleanSeries { shape: self.shape, is_new_shape })
     }
 
     /// Scans what stands behind the labels, and remembers it if it is of the common form.
@@ -173,110 +198,21 @@ impl<'a, 's> SeriesV2Scanner<'a, 's> {
         Some(())
     }
 
-    /// Brings `self.labels` to those of `refs`; tells whether the names stayed the same.
+    /// Reads the labels without regard to the series before; `None` if a value is not clean, or they are too many.
     #[inline]
-    fn scan_labels(&mut self, refs: &'a [u8], limits: &Limits) -> Option<bool> {
-        let mut has_same_names = !self.labels.is_empty();
-        // The same place in both, always at the beginning of a label.
-        let (mut position, mut known_position) = (0, 0);
-        let mut index = 0;
-        let mut is_order_known = true;
-        while index < self.labels.len() {
-            let same = common_prefix(refs.get(position..)?, self.refs.get(known_position..)?);
-            let same_end = known_position + same;
-            let unchanged_from = index;
-            if position == known_position {
-                index = self.label_at(same_end, index);
-                known_position = self.label_start(index);
-                position = known_position;
-            } else {
-                let moved = position.wrapping_sub(known_position);
-                while let Some(label) = self.labels.get_mut(index).filter(|label| label.end <= same_end) {
-                    known_position = label.end;
-                    label.end = label.end.wrapping_add(moved);
-                    label.value_at = label.value_at.wrapping_add(moved);
-                    index += 1;
-                }
-                position = known_position.wrapping_add(moved);
-            }
-            if index > unchanged_from {
-                if !is_order_known && !self.is_in_order(unchanged_from) {
-                    return None;
-                }
-                is_order_known = true;
-            }
-            let Some(known) = self.labels.get_mut(index) else { break };
-            if position == refs.len() {
-                self.labels.truncate(index);
-                has_same_names = false;
-                break;
-            }
-            let (name, value, [name_length, length]) = read_pair(refs.get(position..)?)?;
-            let has_known_name = name == known.name;
-            known_position = known.end;
-            position += length;
-            *known = KnownRefs { end: position, value_at: position - length + name_length, name };
-            if !has_known_name {
-                has_same_names = false;
-                if !self.symbols.is_clean(name) {
-                    return None;
-                }
-            }
-            if !self.symbols.is_clean(value) {
-                return None;
-            }
-            let keeps_order = is_order_known && has_known_name;
-            if !keeps_order && !self.is_in_order(index) {
-                return None;
-            }
-            self.differing = index;
-            is_order_known = has_known_name;
-            index += 1;
-        }
+    fn read_labels(&mut self, refs: &[u8], limits: &Limits) -> Option<()> {
+        self.labels.clear();
+        let mut position = 0;
         while position < refs.len() {
             let (name, value, [name_length, length]) = read_pair(refs.get(position..)?)?;
+            if self.labels.len() >= limits.max_labels_per_series || !self.symbols.is_clean(value) {
+                return None;
+            }
             let value_at = position + name_length;
             position += length;
-            if self.labels.len() >= limits.max_labels_per_series
-                || !self.symbols.is_clean(name)
-                || !self.symbols.is_clean(value)
-            {
-                return None;
-            }
             self.labels.push(KnownRefs { end: position, value_at, name });
-            has_same_names = false;
-            if !self.is_in_order(self.labels.len() - 1) {
-                return None;
-            }
         }
-        (!self.labels.is_empty() && self.labels.len() <= limits.max_labels_per_series)
-            .then_some(has_same_names)
-    }
-
-    /// The number of the label that holds this place of the series before, not below `from`; the number of labels if it
-    /// is behind them.
-    #[inline]
-    fn label_at(&self, place: usize, from: usize) -> usize {
-        if self.labels.last().is_some_and(|last| last.end <= place) {
-            return self.labels.len();
-        }
-        let is_in_same = self.differing >= from
-            && self.label_start(self.differing) <= place
-            && self.labels.get(self.differing).is_some_and(|label| place < label.end);
-        if is_in_same {
-            return self.differing;
-        }
-        let mut index = from;
-        while self.labels.get(index).is_some_and(|label| label.end <= place) {
-            index += 1;
-        }
-        index
-    }
-
-    /// Whether the name of label `index` is greater than the one before it.
-    fn is_in_order(&self, index: usize) -> bool {
-        let name = |index: usize| self.labels.get(index).and_then(|label| self.symbols.get(label.name));
-        index.checked_sub(1).is_none_or(|before| name(before) < name(index))
+        (!self.labels.is_empty()).then_some(())
     }
 
     /// Tells whether there are but canonical samples and known metadata.

@@ -4,7 +4,7 @@
 
 use super::{
     AppendedSymbols, LABEL_REFS, SERIES, SeriesV2View, SymbolTable, keep,
-    scan::{LABEL_REFS_KEY, SeriesV2Scanner, read_ref},
+    scan::{LABEL_REFS_KEY, MAX_SHAPES, SeriesV2Scanner, read_ref},
 };
 use crate::{
     DecodeError, DecodeErrorKind, LabelSplicer, Limits, SpliceReport, ValidationReport,
@@ -77,8 +77,8 @@ struct Run<'a, 's> {
     limits: &'s Limits,
     output: &'s mut Vec<u8>,
     scanner: SeriesV2Scanner<'a, 's>,
-    /// Made for the series before; holds as long as the names stay the same.
-    plan: Plan,
+    /// For each shape of series that the scanner remembers.
+    plans: [Plan; MAX_SHAPES],
     appended: AppendedSymbols<'a>,
     /// For each edit the references of the label that it adds, encoded. Empty until the first series.
     added: Vec<Vec<u8>>,
@@ -103,7 +103,7 @@ impl<'a, 's> Run<'a, 's> {
             limits,
             output,
             scanner: SeriesV2Scanner::new(symbols),
-            plan: Plan::default(),
+            plans: Default::default(),
             appended: AppendedSymbols::new(symbols),
             added: Vec::new(),
             validation: symbols.report(),
@@ -158,8 +158,11 @@ impl<'a, 's> Run<'a, 's> {
         }
         self.seen += 1;
         let clean = self.scanner.scan(body, self.limits);
-        if clean.is_some_and(|clean| !clean.has_same_names) {
-            self.plan = Plan::new(self.edits, self.scanner.names());
+        if let Some(clean) = &clean
+            && clean.is_new_shape
+            && let Some(plan) = self.plans.get_mut(clean.shape)
+        {
+            *plan = Plan::new(self.edits, self.scanner.names());
         }
         if is_validating {
             let scanner = clean.map(|_| &self.scanner);
@@ -172,8 +175,8 @@ impl<'a, 's> Run<'a, 's> {
         }
         self.report.series += 1;
         match clean {
-            Some(_) => {
-                self.put_planned();
+            Some(clean) => {
+                self.put_planned(clean.shape);
                 Ok(())
             }
             None => self.rewrite(series),
@@ -182,9 +185,10 @@ impl<'a, 's> Run<'a, 's> {
 
     /// Writes a clean series by the plan for its label names.
     #[inline]
-    fn put_planned(&mut self) {
-        self.report.conflicts += usize::from(self.plan.had_conflict);
-        if let Some((place, edit)) = self.plan.insertion {
+    fn put_planned(&mut self, shape: usize) {
+        let Some(plan) = self.plans.get(shape) else { return };
+        self.report.conflicts += usize::from(plan.had_conflict);
+        if let Some((place, edit)) = plan.insertion {
             let label = self.added.get(edit).map(Vec::as_slice).unwrap_or_default();
             let body = self.scanner.refs_and_all();
             let refs_length = self.scanner.refs_length() + label.len();
@@ -193,7 +197,7 @@ impl<'a, 's> Run<'a, 's> {
         }
         let (refs, rest) = self.scanner.refs_and_rest();
         let mut edited = Vec::with_capacity(refs.len() + 16);
-        for piece in &self.plan.pieces {
+        for piece in &plan.pieces {
             let kept = |start: usize, end: usize| {
                 refs.get(self.scanner.label_start(start)..self.scanner.label_start(end)).unwrap_or_default()
             };

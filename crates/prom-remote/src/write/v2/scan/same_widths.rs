@@ -10,7 +10,8 @@ impl<'a> SeriesV2Scanner<'a, '_> {
         if refs.len() != self.refs.len() || self.labels.is_empty() {
             return Some(false);
         }
-        if self.label_of_byte.is_empty() && !self.place_bytes() {
+        // Worth it where series of the same names follow one another.
+        if self.label_of_byte.is_empty() && !(self.has_same_names && self.place_bytes()) {
             return Some(false);
         }
         let ((words, _), (known_words, _)) = (refs.as_chunks::<8>(), self.refs.as_chunks::<8>());
