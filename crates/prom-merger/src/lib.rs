@@ -54,3 +54,4 @@ mod web;
 
 pub use config::Config;
 pub use merger::{Merger, Running, ShutdownError, StartError};
+pub use web::TlsError;
