@@ -173,6 +173,12 @@ impl SeriesSet {
     }
 }
 
+impl FromIterator<(Labels, Content)> for SeriesSet {
+    fn from_iter<T: IntoIterator<Item = (Labels, Content)>>(series: T) -> Self {
+        Self(series.into_iter().collect())
+    }
+}
+
 impl FromIterator<Series> for SeriesSet {
     fn from_iter<T: IntoIterator<Item = Series>>(series: T) -> Self {
         let mut set = Self::default();

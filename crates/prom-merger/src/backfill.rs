@@ -8,6 +8,7 @@
 //! Memory is bounded by one series of one window and one request: a window that is too much for the source, or for the limits, is
 //! read in halves.
 
+mod append;
 mod encode;
 mod read;
 mod state;

@@ -7,6 +7,7 @@
 //! it is taken, the request is cut until only the culprits are left, which become dead letters with the receiver's words.
 
 mod backoff;
+mod bare;
 mod bench;
 mod delivery;
 mod destination;

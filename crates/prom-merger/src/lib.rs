@@ -9,7 +9,10 @@
 //! Delivery is at least once: after a crash the last few requests are sent again, with the same bits, which a Prometheus takes
 //! as the same samples.
 //!
-//! Not yet here: replicas, backfill and verification.
+//! Of several replicas of a source, which have the same series, one at a time is delivered. [`backfill`] reads the history of a
+//! source by remote read and delivers it beside what is live.
+//!
+//! Not yet here: verification.
 //!
 //! ```
 //! use std::time::Duration;

@@ -31,8 +31,8 @@ pub use v2::{
 };
 pub use validate::{KeepReport, SeriesVerdict, ValidationReport, keep_series, validate};
 pub use view::{
-    Entries, Entry, HistogramView, LabelView, Labels, MetadataView, SeriesView, Summary, UnknownFieldView,
-    WriteRequestView,
+    Entries, Entry, HistogramView, LabelView, Labels, MetadataView, SeriesTimes, SeriesView, Summary,
+    UnknownFieldView, WriteRequestView,
 };
 
 #[cfg(test)]

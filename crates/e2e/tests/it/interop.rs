@@ -1,6 +1,6 @@
 //! The crates of the remote protocols before real peers: what one side writes is what the other has, bit for bit.
 
-mod data;
+pub(crate) mod data;
 mod prometheus_2;
 mod prometheus_3;
 mod remote_read;

@@ -7,7 +7,7 @@ use prom_remote::{
 
 use crate::source::{FORMAT_V1, FORMAT_V2};
 
-/// Collects series until there is enough for a request. What tells when counting began goes as 2.0, all else as 1.0.
+/// Collects series until there is enough for a request. What 1.0 cannot say goes as 2.0, all else as 1.0.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     v1: WriteRequestBuilder,
@@ -50,7 +50,7 @@ impl Requests {
             Piece::Histograms(_) => &[],
         };
         let count = samples.len() + histograms.len();
-        if piece.has_starts() {
+        if piece.needs_v2() {
             let samples = samples.iter().map(|sample| SampleV2 {
                 sample: sample.sample,
                 start_timestamp_ms: sample.start_timestamp_ms,
@@ -102,12 +102,13 @@ enum Piece<'a> {
 }
 
 impl Piece<'_> {
-    fn has_starts(self) -> bool {
+    /// 1.0 has no start timestamps, and its receivers no buckets with bounds of their own.
+    fn needs_v2(self) -> bool {
         match self {
             Self::Samples(samples) => samples.iter().any(|sample| sample.start_timestamp_ms != 0),
-            Self::Histograms(histograms) => {
-                histograms.iter().any(|histogram| histogram.start_timestamp_ms != 0)
-            }
+            Self::Histograms(histograms) => histograms.iter().any(|histogram| {
+                histogram.start_timestamp_ms != 0 || histogram.schema == Histogram::CUSTOM_BUCKETS
+            }),
         }
     }
 }

@@ -10,13 +10,10 @@ use tracing::{info, warn};
 
 use super::{
     BackfillError, BackfillPlan, Counts,
+    append::Appending,
     encode::{Request, Requests},
 };
-use crate::{
-    config::RetryConfig,
-    deliver::Backoff,
-    source::{self, SourceState},
-};
+use crate::{config::RetryConfig, deliver::Backoff, source::SourceState};
 
 /// Reads from the source into the journal.
 pub(super) struct Reading<'a> {
@@ -133,14 +130,14 @@ impl<'a> Reading<'a> {
     async fn attempt(&self, window: TimeRange, form: Form) -> Result<Counts, AttemptError> {
         let query = Query { range: window, matchers: vec![Matcher::regex("__name__", ".+")] };
         let mut counts = Counts { windows: 1, ..Counts::default() };
-        let mut requests = Requests::default();
+        let (mut requests, mut journal) = (Requests::default(), Appending::new(&self.source.journal));
         match form {
             Form::Streamed => {
                 let mut series = self.client.read(&[query]).await.map_err(AttemptError::Read)?;
                 while let Some(answer) = series.next().await.map_err(AttemptError::Read)? {
                     let content = answer.content.map_err(content_error)?;
                     count(&mut counts, &content);
-                    self.append(requests.add(&answer.labels, &content)).await?;
+                    append(&mut journal, requests.add(&answer.labels, &content)).await?;
                 }
             }
             Form::Samples => {
@@ -150,31 +147,29 @@ impl<'a> Reading<'a> {
                     let content = series.decode(window, limits);
                     let content = content.map_err(|error| AttemptError::Content(error.to_string()))?;
                     count(&mut counts, &content);
-                    self.append(requests.add(&series.labels, &content)).await?;
+                    append(&mut journal, requests.add(&series.labels, &content)).await?;
                 }
             }
         }
-        self.append(requests.finish()).await?;
+        append(&mut journal, requests.finish()).await?;
+        journal.finish().await.map_err(not_durable)?;
         Ok(counts)
     }
+}
 
-    /// Makes requests durable; waits while the journal has no room.
-    async fn append(&self, requests: Vec<Request>) -> Result<(), AttemptError> {
-        for (format, message) in requests {
-            let mut body = Vec::new();
-            Compressor::new()
-                .compress(&message, &mut body)
-                .map_err(|error| AttemptError::Content(error.to_string()))?;
-            loop {
-                match source::append(&self.source.journal, &[&[format], &body]).await {
-                    Ok(()) => break,
-                    Err(AppendError::Full | AppendError::Overloaded) => sleep(WHEN_FULL).await,
-                    Err(error) => return Err(AttemptError::Failed(BackfillError::Journal(error))),
-                }
-            }
-        }
-        Ok(())
+async fn append(journal: &mut Appending<'_>, requests: Vec<Request>) -> Result<(), AttemptError> {
+    for (format, message) in requests {
+        let mut body = Vec::new();
+        Compressor::new()
+            .compress(&message, &mut body)
+            .map_err(|error| AttemptError::Content(error.to_string()))?;
+        journal.append(&[&[format], &body]).await.map_err(not_durable)?;
     }
+    Ok(())
+}
+
+fn not_durable(error: AppendError) -> AttemptError {
+    AttemptError::Failed(BackfillError::Journal(error))
 }
 
 fn retry() -> RetryConfig {
@@ -204,6 +199,5 @@ fn content_error(error: SeriesContentError) -> AttemptError {
 const SHORTEST_MS: i64 = 1_000;
 const WINDOWS_TO_GROW: u32 = 4;
 const MAX_TRIES: u32 = 10;
-const WHEN_FULL: Duration = Duration::from_millis(200);
 const MIN_WAIT: Duration = Duration::from_millis(500);
 const MAX_WAIT: Duration = Duration::from_secs(15);

@@ -5,15 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prom_remote::{Limits, Summary};
+use prom_remote::{DecodeError, Limits, Summary};
 use sample_journal::{Cursor, CursorError, Position, ReadError, Reader};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::{
-    chain,
+    bare, chain,
+    destination::Destination,
     gather::{Gathered, Record},
     message::{Message, Version, decode_into},
-    order,
+    order::{self, Clocks},
     outgoing::Outgoing,
     pipeline::Pipeline,
 };
@@ -30,7 +31,7 @@ pub(super) struct Bench {
 #[derive(Clone)]
 pub(super) struct BenchConfig {
     pub(super) source: Arc<SourceState>,
-    pub(super) destination: String,
+    pub(super) destination: Arc<Destination>,
     pub(super) metrics: Arc<LaneMetrics>,
     pub(super) pipeline: Arc<Mutex<Pipeline>>,
     pub(super) batch: BatchConfig,
@@ -49,10 +50,14 @@ struct Tools {
     ahead: Option<Read>,
     /// Records read since the cursor was opened.
     records: u64,
+    /// Of the record at hand.
+    clocks: Clocks,
+    /// The last record was, over all series.
+    is_unordered: bool,
 }
 
-/// Version, what is in it, and in which parts it goes out if it runs backwards in time.
-type Decoded = (Version, Summary, Option<Vec<Vec<u8>>>);
+/// Version, what is in it, and in which parts it goes out if not as one.
+type Decoded = (Version, Summary, Option<Vec<Message>>);
 
 enum Read {
     Record(Record),
@@ -114,10 +119,21 @@ pub(super) enum OpenBenchError {
 impl Bench {
     pub(super) async fn open(config: BenchConfig) -> Result<Self, OpenBenchError> {
         let tools = spawn_blocking(move || {
-            let cursor = config.source.journal.cursor(&config.destination)?;
+            let cursor = config.source.journal.cursor(config.destination.name())?;
             let reader = config.source.journal.reader(cursor.position());
             let (gathered, decoded) = (Gathered::default(), Vec::new());
-            Ok::<_, CursorError>(Tools { config, reader, cursor, gathered, decoded, ahead: None, records: 0 })
+            let clocks = Clocks::default();
+            Ok::<_, CursorError>(Tools {
+                clocks,
+                is_unordered: false,
+                config,
+                reader,
+                cursor,
+                gathered,
+                decoded,
+                ahead: None,
+                records: 0,
+            })
         })
         .await??;
         Ok(Self { tools: Some(tools), ..Self::default() })
@@ -151,11 +167,12 @@ impl Tools {
             Read::Other(found) => return found,
         };
         self.gathered.begin(&records, &mut self.decoded);
+        let is_far = self.config.metrics.round_trip.get() >= FAR;
         while self.gathered.is_open(records.len(), &self.config.batch) {
             match self.read() {
                 Read::Record(record) => {
                     let (batch, limits) = (&self.config.batch, &self.config.source.limits);
-                    if !self.gathered.add(&record, &self.decoded, batch, limits) {
+                    if !self.gathered.add(&record, &self.decoded, batch, limits, is_far) {
                         self.ahead = Some(Read::Record(record));
                         break;
                     }
@@ -184,9 +201,7 @@ impl Tools {
             Err(error) => return Read::Other(Found::Skipped { error, next: self.reader.position() }),
         };
         match self.decode(&payload) {
-            Ok((version, summary, layers)) => {
-                Read::Record(Record { payload, next, version, summary, layers })
-            }
+            Ok((version, summary, parts)) => Read::Record(Record { payload, next, version, summary, parts }),
             Err(reason) => Read::Other(Found::Unreadable { payload, next, reason }),
         }
     }
@@ -194,14 +209,33 @@ impl Tools {
     fn decode(&mut self, payload: &[u8]) -> Result<Decoded, String> {
         let limits = &self.config.source.limits;
         let version = decode_into(payload, limits, &mut self.decoded)?;
-        let summary = version.summary(&self.decoded, limits).map_err(|error| error.to_string())?;
-        let is_of_one_time = summary.timestamps.is_none_or(|bounds| bounds.min_ms == bounds.max_ms);
-        let layers = if is_of_one_time {
-            None
+        let failed = |error: DecodeError| error.to_string();
+        // Senders do not change their ways: one walk tells both of a request that is like the last.
+        let (summary, direction) = if version == Version::V1 && self.is_unordered {
+            self.clocks.clear();
+            let (summary, direction) = self.clocks.advance(&self.decoded, limits).map_err(failed)?;
+            (summary, Some(direction))
         } else {
-            order::layers(version, &self.decoded, limits).map_err(|error| error.to_string())?
+            (version.summary(&self.decoded, limits).map_err(failed)?, None)
         };
-        Ok((version, summary, layers))
+        self.is_unordered = summary.is_unordered;
+        let layers = match direction {
+            _ if !summary.is_unordered => None,
+            Some(direction) => order::layers_of(direction, version, &self.decoded, limits).map_err(failed)?,
+            None => order::layers(version, &self.decoded, limits).map_err(failed)?,
+        };
+        if let Some(layers) = layers {
+            self.config.metrics.split_backward.add(1);
+            let parts = layers.into_iter().map(|bytes| Message { version, bytes });
+            return Ok((version, summary, Some(parts.collect())));
+        }
+        let refuses_bare = self.config.destination.refuses_bare_exemplars.load(Ordering::Relaxed);
+        let parts = if refuses_bare && version == Version::V2 && summary.exemplars > 0 {
+            bare::apart(&Message { version, bytes: self.decoded.clone() }, limits)
+        } else {
+            None
+        };
+        Ok((version, summary, parts))
     }
 
     fn prepare(&mut self, mut records: Vec<Record>) -> Found {
@@ -226,10 +260,9 @@ impl Tools {
         let metrics = &self.config.metrics;
         let limits = &self.config.source.limits;
         if let [record] = &mut *records
-            && let Some(layers) = record.layers.take()
+            && let Some(parts) = record.parts.take()
         {
-            metrics.split_backward.add(1);
-            return match layered(record.version, layers, &mut pipeline, limits) {
+            return match in_parts(parts, &mut pipeline, limits) {
                 Ok(requests) => (requests, Vec::new()),
                 Err(reason) => (Vec::new(), vec![(std::mem::take(&mut record.payload), reason)]),
             };
@@ -258,18 +291,13 @@ impl Tools {
     }
 }
 
-/// The requests of a record that runs backwards in time.
-fn layered(
-    version: Version,
-    layers: Vec<Vec<u8>>,
-    pipeline: &mut Pipeline,
-    limits: &Limits,
-) -> Result<Vec<Prepared>, String> {
+/// The requests of a record that goes out in parts.
+fn in_parts(parts: Vec<Message>, pipeline: &mut Pipeline, limits: &Limits) -> Result<Vec<Prepared>, String> {
     let mut requests = Vec::new();
-    for bytes in layers {
-        let summary = version.summary(&bytes, limits).map_err(|error| error.to_string())?;
-        if let Some(outgoing) = pipeline.outgoing(version, &bytes, summary)? {
-            requests.push(Prepared { outgoing, raw: Raw::Message(Message { version, bytes }) });
+    for message in parts {
+        let summary = message.version.summary(&message.bytes, limits).map_err(|error| error.to_string())?;
+        if let Some(outgoing) = pipeline.outgoing(message.version, &message.bytes, summary)? {
+            requests.push(Prepared { outgoing, raw: Raw::Message(message) });
         }
     }
     Ok(requests)
@@ -310,3 +338,5 @@ const STORE_RECORDS: u64 = 64;
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// So many records of a sender go out together at most.
 pub(super) const MAX_RECORDS: usize = 64;
+/// From this round trip on, fewer requests are worth more than the work of making them.
+const FAR: Duration = Duration::from_millis(10);

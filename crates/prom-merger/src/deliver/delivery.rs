@@ -1,8 +1,8 @@
 //! One batch on its way: sent until the destination has it, or what is left of it is a dead letter.
 
 use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use prom_remote_http::{Sent, WriteError};
@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     Refusal, SEND_GRACE, Verdict,
     backoff::Backoff,
+    bare,
     bench::{Prepared, Raw},
     destination::SendError,
     isolate::{Culprits, halves},
@@ -75,9 +76,11 @@ impl<'a> Delivery<'a> {
         let metrics = &self.lane.metrics;
         let mut server_failures = 0;
         loop {
+            let start = Instant::now();
             let Some(sent) = self.attempt(request).await else { return Err(LaneError::Stopped) };
             let error = match sent {
                 Ok(sent) => {
+                    metrics.round_trip.set(start.elapsed());
                     self.taken(request, &sent);
                     return Ok(Judged::Taken);
                 }
@@ -156,13 +159,14 @@ impl<'a> Delivery<'a> {
         metrics.isolated_requests.add(1);
         let waited = self.until_probe_is_taken(&refusal).await?;
         let mut stack = Vec::new();
-        for message in messages(raw, &limits)?.into_iter().rev() {
+        let (messages, is_changed) = self.without_bare_exemplars(messages(raw, &limits)?, &refusal);
+        for message in messages.into_iter().rev() {
             let rest = self.without_stored(message).await?;
             stack.push((rest.message, rest.is_shorter));
         }
         // What was refused by a destination that refused a probe too was not judged; nor the rest of a stored request, nor
         // one request of several.
-        let is_judged = !waited && stack.len() == 1;
+        let is_judged = !waited && !is_changed && stack.len() == 1;
         let part = |(message, is_shorter): (Message, bool)| Part {
             message,
             refusal: (is_judged && !is_shorter).then(|| refusal.clone()),
@@ -201,6 +205,25 @@ impl<'a> Delivery<'a> {
             }
         }
         self.bury().await
+    }
+
+    /// Where the destination says so, exemplars that have no sample go out by 1.0, now and from now on; tells whether there
+    /// are any.
+    fn without_bare_exemplars(&self, messages: Vec<Message>, refusal: &Refusal) -> (Vec<Message>, bool) {
+        if !bare::is_meant(&refusal.message) {
+            return (messages, false);
+        }
+        let mut is_changed = false;
+        let mut apart = |message: Message| match bare::apart(&message, &self.lane.source.limits) {
+            Some(parts) => {
+                is_changed = true;
+                parts
+            }
+            None => vec![message],
+        };
+        let messages = messages.into_iter().flat_map(&mut apart).collect();
+        self.lane.destination.refuses_bare_exemplars.fetch_or(is_changed, Ordering::Relaxed);
+        (messages, is_changed)
     }
 
     async fn try_part(&mut self, part: &mut Part) -> Result<Judged, LaneError> {

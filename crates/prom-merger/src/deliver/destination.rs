@@ -36,6 +36,8 @@ pub(crate) struct Destination {
     v2_alone: WriteNegotiator,
     /// It has refused the form of 1.0 and taken 2.0.
     takes_v2_alone: AtomicBool,
+    /// It has refused a series of 2.0 that has exemplars and nothing else.
+    pub(super) refuses_bare_exemplars: AtomicBool,
     /// To ask what it has, where it can be asked.
     pub(super) reader: Option<ReadClient>,
 }
@@ -123,6 +125,7 @@ impl Destination {
             v2: negotiator(for_v2),
             v2_alone: negotiator(vec![WriteForm::V2]),
             takes_v2_alone: AtomicBool::new(false),
+            refuses_bare_exemplars: AtomicBool::new(false),
             writer,
             reader,
         })

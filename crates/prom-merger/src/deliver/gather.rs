@@ -5,7 +5,11 @@ use std::ops::Range;
 use prom_remote::{Limits, Summary, TimestampBounds, merge_v2};
 use sample_journal::Position;
 
-use super::{bench::MAX_RECORDS, message::Version, order::Clocks};
+use super::{
+    bench::MAX_RECORDS,
+    message::{Message, Version},
+    order::{Clocks, Direction},
+};
 use crate::config::BatchConfig;
 
 /// A journal record that was read and decoded.
@@ -15,14 +19,14 @@ pub(super) struct Record {
     pub(super) next: Position,
     pub(super) version: Version,
     pub(super) summary: Summary,
-    /// In which requests it goes out if it runs backwards in time.
-    pub(super) layers: Option<Vec<Vec<u8>>>,
+    /// In which requests it goes out, if not as one.
+    pub(super) parts: Option<Vec<Message>>,
 }
 
 impl Record {
     /// Whether it may become a part of a larger request.
     fn is_plain(&self) -> bool {
-        self.layers.is_none() && self.summary.unknown_fields == 0
+        self.parts.is_none() && self.summary.unknown_fields == 0
     }
 }
 
@@ -36,6 +40,8 @@ pub(super) struct Gathered {
     is_plain: bool,
     /// Empty as long as bounds alone have told that time goes forward.
     clocks: Clocks,
+    /// They do not know the messages that are there.
+    clocks_are_behind: bool,
     merged: Vec<u8>,
 }
 
@@ -43,6 +49,7 @@ impl Gathered {
     /// Begins with a lone record, whose message is taken out of `decoded`.
     pub(super) fn begin(&mut self, records: &[Record], decoded: &mut Vec<u8>) {
         self.clocks.clear();
+        self.clocks_are_behind = true;
         self.parts.clear();
         std::mem::swap(&mut self.bytes, decoded);
         self.parts.push(0..self.bytes.len());
@@ -61,19 +68,20 @@ impl Gathered {
     }
 
     /// Adds a record with its message, unless that is not allowed: another version, too large, or time would go
-    /// backwards.
+    /// backwards; or, unless the destination `is_far`, not worth it.
     pub(super) fn add(
         &mut self,
         record: &Record,
         decoded: &[u8],
         batch: &BatchConfig,
         limits: &Limits,
+        is_far: bool,
     ) -> bool {
         let fits = self.bytes.len() + decoded.len() <= batch.max_bytes
             && points(&self.summary) + points(&record.summary) <= batch.max_samples
             && self.summary.series + record.summary.series <= limits.max_series;
         let is_possible = fits && record.is_plain() && self.version == Some(record.version);
-        if !is_possible || !self.goes_forward(record, decoded, limits) {
+        if !is_possible || !self.goes_forward(record, decoded, limits, is_far) {
             return false;
         }
         let start = self.bytes.len();
@@ -83,24 +91,31 @@ impl Gathered {
         true
     }
 
-    fn goes_forward(&mut self, record: &Record, decoded: &[u8], limits: &Limits) -> bool {
+    fn goes_forward(&mut self, record: &Record, decoded: &[u8], limits: &Limits, is_far: bool) -> bool {
         let is_later = match (self.summary.timestamps, record.summary.timestamps) {
             (Some(before), Some(new)) => before.max_ms < new.min_ms,
             _ => true,
         };
-        if is_later && self.clocks.is_empty() {
+        // For 2.0 it is found out when the requests become one.
+        if record.version == Version::V2 || (is_later && self.clocks.is_empty()) {
             return true;
         }
+        // To compare the series of large requests costs more than a request.
+        if !is_far && points(&record.summary) > MAX_COMPARED_POINTS {
+            return false;
+        }
         let Self { clocks, bytes, parts, .. } = self;
-        if clocks.is_empty() {
+        let mut goes_forward =
+            |message: &[u8]| matches!(clocks.advance(message, limits), Ok((_, Direction::Forward)));
+        if self.clocks_are_behind {
+            self.clocks_are_behind = false;
             for part in parts.iter() {
-                let message = bytes.get(part.clone()).unwrap_or_default();
-                if clocks.advance(record.version, message, limits).unwrap_or(true) {
+                if !goes_forward(bytes.get(part.clone()).unwrap_or_default()) {
                     return false;
                 }
             }
         }
-        !clocks.advance(record.version, decoded, limits).unwrap_or(true)
+        goes_forward(decoded)
     }
 
     /// The messages one by one.
@@ -149,3 +164,6 @@ fn include(whole: &mut Summary, part: &Summary) {
         (one, two) => one.or(two),
     };
 }
+
+/// Requests of more samples and histograms go out together where their times alone say that they may.
+const MAX_COMPARED_POINTS: usize = 500;

@@ -124,7 +124,7 @@ impl Lane {
         let mut committed = self.source.committed.clone();
         let config = BenchConfig {
             source: Arc::clone(&self.source),
-            destination: self.destination.name().to_owned(),
+            destination: Arc::clone(&self.destination),
             metrics: Arc::clone(&self.metrics),
             pipeline: Arc::clone(&self.pipeline),
             batch: self.destination.config.batch.clone(),

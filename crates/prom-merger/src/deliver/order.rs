@@ -6,7 +6,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use prom_remote::{DecodeError, Limits, OtherContent, Point};
+use prom_remote::{DecodeError, Limits, OtherContent, Point, Summary, WriteRequestView};
 
 use super::message::{AnySeries, Version};
 
@@ -17,7 +17,26 @@ pub(super) fn layers(
     message: &[u8],
     limits: &Limits,
 ) -> Result<Option<Vec<Vec<u8>>>, DecodeError> {
-    if is_ascending(version, message, limits)? || !Clocks::default().advance(version, message, limits)? {
+    let direction = match version {
+        Version::V1 => Clocks::default().advance(message, limits)?.1,
+        Version::V2 => Direction::Unknown,
+    };
+    layers_of(direction, version, message, limits)
+}
+
+/// The same, where it is known how time goes through the series.
+pub(super) fn layers_of(
+    direction: Direction,
+    version: Version,
+    message: &[u8],
+    limits: &Limits,
+) -> Result<Option<Vec<Vec<u8>>>, DecodeError> {
+    let runs_backwards = match direction {
+        Direction::Forward => false,
+        Direction::Backward => true,
+        Direction::Unknown => runs_backwards(version, message, limits)?,
+    };
+    if !runs_backwards {
         return Ok(None);
     }
     let hasher = RandomState::default();
@@ -58,18 +77,6 @@ pub(super) fn layers(
     (0..=highest).map(layer).collect::<Result<_, _>>().map(Some)
 }
 
-/// Whether time never goes backwards from sample to sample, whatever the series: true of most requests, and cheap.
-fn is_ascending(version: Version, message: &[u8], limits: &Limits) -> Result<bool, DecodeError> {
-    let mut latest = i64::MIN;
-    let goes_back = version.any_series(message, limits, |series| {
-        let Some(bounds) = series.timestamps() else { return false };
-        let goes_back = bounds.min_ms < latest || !series.is_in_time_order();
-        latest = bounds.max_ms;
-        goes_back
-    })?;
-    Ok(!goes_back)
-}
-
 /// The latest time of every series so far, through several requests; bounded by the series of a batch.
 #[derive(Default)]
 pub(super) struct Clocks {
@@ -77,23 +84,38 @@ pub(super) struct Clocks {
     hasher: RandomState,
 }
 
+/// How time goes through the series of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Forward,
+    Backward,
+    /// Its labels are not written as every encoder does, or its samples in no strict order.
+    Unknown,
+}
+
 impl Clocks {
-    /// Goes through a message; tells whether a series went backwards. Then the clocks are of no more use.
+    /// Goes through a message of 1.0, and tells what is in it. If time does not go [`Forward`](Direction::Forward), the
+    /// clocks are of no more use.
     pub(super) fn advance(
         &mut self,
-        version: Version,
         message: &[u8],
         limits: &Limits,
-    ) -> Result<bool, DecodeError> {
-        version.any_series(message, limits, |series| {
-            let Some(bounds) = series.timestamps() else { return false };
-            let latest = self.latest.entry(identity(series, &self.hasher)).or_insert(i64::MIN);
-            if bounds.min_ms < *latest || goes_back_within(series) {
-                return true;
+    ) -> Result<(Summary, Direction), DecodeError> {
+        let mut direction = Direction::Forward;
+        let summary = WriteRequestView::new(message).summary_with(limits, |series| {
+            let Some(bounds) = series.timestamps else { return };
+            let Some(labels) = series.labels.filter(|_| series.is_in_time_order) else {
+                direction = Direction::Unknown;
+                return;
+            };
+            // Two series of one number are ordered as if they were one, which harms neither.
+            let latest = self.latest.entry(self.hasher.hash_one(labels)).or_insert(i64::MIN);
+            if bounds.min_ms < *latest && direction == Direction::Forward {
+                direction = Direction::Backward;
             }
-            *latest = bounds.max_ms;
-            false
-        })
+            *latest = bounds.max_ms.max(*latest);
+        })?;
+        Ok((summary, direction))
     }
 
     pub(super) fn clear(&mut self) {
@@ -103,6 +125,21 @@ impl Clocks {
     pub(super) fn is_empty(&self) -> bool {
         self.latest.is_empty()
     }
+}
+
+/// The same, label by label.
+fn runs_backwards(version: Version, message: &[u8], limits: &Limits) -> Result<bool, DecodeError> {
+    let hasher = RandomState::default();
+    let mut latest: HashMap<u64, i64, RandomState> = HashMap::default();
+    version.any_series(message, limits, |series| {
+        let Some(bounds) = series.timestamps() else { return false };
+        let latest = latest.entry(identity(series, &hasher)).or_insert(i64::MIN);
+        if bounds.min_ms < *latest || goes_back_within(series) {
+            return true;
+        }
+        *latest = bounds.max_ms;
+        false
+    })
 }
 
 /// The same time twice is for the receiver to judge; of samples mixed with histograms the order is not known.

@@ -1,6 +1,9 @@
 //! What is counted of one source at one destination.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prom_remote::{Loss, LossKind};
 
@@ -15,6 +18,8 @@ pub(crate) struct LaneMetrics {
     pub(crate) coalesced_requests: Counter,
     pub(crate) failures: [Counter; FailureClass::ALL.len()],
     pub(crate) retries: Counter,
+    /// Of the last request that was taken.
+    pub(crate) round_trip: Microseconds,
     pub(crate) health_probes: Counter,
     pub(crate) is_blocked: Flag,
     /// The destination does not answer, or says that it cannot work.
@@ -36,6 +41,20 @@ pub(crate) struct LaneMetrics {
     pub(crate) delivered_position: AtomicU64,
     pub(crate) last_delivered: Timestamp,
     pub(crate) oldest_undelivered: Timestamp,
+}
+
+/// A duration.
+#[derive(Debug, Default)]
+pub(crate) struct Microseconds(AtomicU64);
+
+impl Microseconds {
+    pub(crate) fn set(&self, duration: Duration) {
+        self.0.store(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// A gauge that is 0 or 1.
@@ -151,6 +170,11 @@ impl Page<'_> {
         self.lane_counter("relabel_dropped_series_total", "Series dropped by relabel rules.", |m| {
             &m.dropped_series
         });
+        self.lane_gauge(
+            "delivery_round_trip_seconds",
+            "From sending the last request that was taken to its answer.",
+            |lane| Some(lane.metrics.round_trip.get().as_secs_f64()),
+        );
         self.lane_gauge(
             "destination_down",
             "1 while the destination does not answer, or answers 5xx.",

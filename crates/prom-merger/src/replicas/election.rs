@@ -94,8 +94,13 @@ impl Election {
     }
 
     pub(crate) fn is_elected_fresh(&self, now_ms: i64) -> bool {
-        let elected = self.elected.and_then(|elected| self.members.get(elected));
-        elected.is_some_and(|member| now_ms.saturating_sub(member.last_heard_ms) <= self.freshness_ms)
+        self.elected.is_some_and(|elected| self.is_fresh(elected, now_ms))
+    }
+
+    /// Whether a replica was heard within the freshness limit.
+    pub(crate) fn is_fresh(&self, member: usize, now_ms: i64) -> bool {
+        let member = self.members.get(member);
+        member.is_some_and(|member| now_ms.saturating_sub(member.last_heard_ms) <= self.freshness_ms)
     }
 
     /// Begins a term.

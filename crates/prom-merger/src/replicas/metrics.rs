@@ -37,17 +37,16 @@ pub(crate) struct ReplicaMetrics {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ReplicaGauges {
     pub(crate) is_elected: bool,
+    pub(crate) is_fresh: bool,
     pub(crate) held_samples: u64,
     pub(crate) held_bytes: u64,
 }
 
 impl ReplicaMetrics {
-    /// All replicas that there are, and whether each is elected.
-    pub(crate) fn set_roles<'a>(&self, roles: impl Iterator<Item = (&'a str, bool)>) {
+    pub(crate) fn set_role(&self, replica: &str, is_elected: bool, is_fresh: bool) {
         let mut replicas = self.lock();
-        for (name, is_elected) in roles {
-            replicas.entry(name.to_owned()).or_default().is_elected = is_elected;
-        }
+        let gauges = replicas.entry(replica.to_owned()).or_default();
+        (gauges.is_elected, gauges.is_fresh) = (is_elected, is_fresh);
     }
 
     pub(crate) fn set_held(&self, replica: &str, held_samples: u64, held_bytes: u64) {
@@ -144,7 +143,10 @@ const OF_SOURCE: [(&str, &str, &str, OfSource); 9] = [
     }),
 ];
 
-const OF_REPLICA: [(&str, &str, OfReplica); 3] = [
+const OF_REPLICA: [(&str, &str, OfReplica); 4] = [
+    ("replica_fresh", "1 for a replica that was heard within the freshness limit.", |gauges| {
+        u64::from(gauges.is_fresh)
+    }),
     ("replica_elected", "1 for the replica that is delivered.", |gauges| u64::from(gauges.is_elected)),
     ("replica_held_samples", "Samples of spare data that are kept.", |gauges| gauges.held_samples),
     ("replica_held_bytes", "Bytes of spare data on disk.", |gauges| gauges.held_bytes),

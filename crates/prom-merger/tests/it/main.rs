@@ -1,5 +1,6 @@
 //! The merger in this process, over loopback.
 
+mod backfill;
 mod coalescing;
 mod commands;
 mod configuration;

@@ -256,3 +256,42 @@ async fn only_the_culprits_of_a_refused_request_of_2_0_are_set_aside() {
     assert_eq!((&letter["series"], &letter["samples"]), (&1.into(), &1.into()));
     merger.shutdown().await;
 }
+
+/// As Prometheus 3.16 does.
+const BARE: &str = "TimeSeries must contain at least one sample or histogram";
+
+#[tokio::test]
+async fn exemplars_without_a_sample_go_out_by_1_0_where_2_0_takes_them_not() {
+    let data = tempfile::tempdir().unwrap();
+    let destination = Destination::start(|request, _| {
+        let is_bare = request.iter().any(|series| series.1.is_empty());
+        if is_bare { Answer::Refuse(400, BARE) } else { Answer::Take }
+    })
+    .await;
+    destination.take_v2();
+    destination.judge_v2_alone();
+    let request = |time: i64| {
+        let mut builder = WriteRequestV2Builder::new();
+        builder.series([("__name__", "up")], [Sample::new(T + time, 1.0)]);
+        builder.full_series(&SeriesV2 {
+            labels: vec![(b"__name__", b"bare")],
+            exemplars: vec![(vec![(b"trace_id", b"abc")], Sample::new(T + time, 0.5))],
+            ..SeriesV2::default()
+        });
+        builder.finish()
+    };
+    for round in 0..2 {
+        journal_v2(data.path(), &[request(2 * round), request(2 * round + 1)]);
+        let merger = TestMerger::start(data.path(), &destination.url, "").await;
+        drained(&merger).await;
+        assert_eq!(merger.metric("prom_merger_dead_letter_records{source=\"a\"}").await, 0.0);
+        assert_eq!(merger.metric("prom_merger_isolated_requests_total{source=\"a\"}").await, 1.0);
+        merger.shutdown().await;
+    }
+    let exemplars = |(is_v2, message): &(bool, Vec<u8>)| match is_v2 {
+        true => 0,
+        false => WriteRequestView::new(message).summary(&Limits::default()).unwrap().exemplars,
+    };
+    assert_eq!(destination.messages().iter().map(exemplars).sum::<usize>(), 4);
+    assert_eq!(destination.names(), ["up", "bare", "up", "up", "up"]);
+}

@@ -58,6 +58,7 @@ struct State {
     messages: Mutex<Vec<(bool, Vec<u8>)>>,
     takes_v2: AtomicBool,
     refuses_v1: AtomicBool,
+    judges_v2_alone: AtomicBool,
     headers: Mutex<HeaderMap>,
 }
 
@@ -72,6 +73,7 @@ impl Destination {
                 messages: Mutex::default(),
                 takes_v2: AtomicBool::new(false),
                 refuses_v1: AtomicBool::new(false),
+                judges_v2_alone: AtomicBool::new(false),
                 headers: Mutex::default(),
             }),
             server: None,
@@ -95,6 +97,11 @@ impl Destination {
     /// From now on it takes remote write 2.0 too; before, it answers 415.
     pub(crate) fn take_v2(&self) {
         self.state.takes_v2.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the rule is for 2.0; what comes as 1.0 is taken.
+    pub(crate) fn judge_v2_alone(&self) {
+        self.state.judges_v2_alone.store(true, Ordering::Relaxed);
     }
 
     /// From now on it takes remote write 2.0 alone.
@@ -189,7 +196,7 @@ impl State {
             let mut attempts = self.attempts.lock().unwrap();
             let answer = (self.rule.lock().unwrap())(&request, *attempts);
             *attempts += usize::from(!is_probe(&request));
-            answer
+            if !is_v2 && self.judges_v2_alone.load(Ordering::Relaxed) { Answer::Take } else { answer }
         };
         match answer {
             Answer::Take => {
@@ -200,7 +207,11 @@ impl State {
                 }
                 (StatusCode::NO_CONTENT, written).into_response()
             }
-            Answer::Refuse(status, words) => (StatusCode::from_u16(status).unwrap(), words).into_response(),
+            Answer::Refuse(status, words) => {
+                let mut written = written(is_v2, &message);
+                written.values_mut().for_each(|count| *count = 0.into());
+                (StatusCode::from_u16(status).unwrap(), written, words).into_response()
+            }
             Answer::RetryAfter(status) => {
                 (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, "0")], "later").into_response()
             }

@@ -53,16 +53,34 @@ impl<'a> WriteRequestView<'a> {
     /// # Errors
     /// Malformed bytes, or more series or samples than the limits allow.
     pub fn summary(&self, limits: &Limits) -> Result<Summary, DecodeError> {
+        self.summary_with(limits, |_| {})
+    }
+
+    /// Does the same, and shows each series on the way: what tells whether series run backwards through several requests.
+    ///
+    /// # Errors
+    /// Those of [`summary`](Self::summary); some series have been shown by then.
+    pub fn summary_with(
+        &self,
+        limits: &Limits,
+        mut visit: impl FnMut(SeriesTimes<'a>),
+    ) -> Result<Summary, DecodeError> {
         let mut summary = Summary::default();
         let mut scanner = SeriesScanner::default();
         let mut fields = Fields::new(self.bytes);
         while let Some(field) = fields.next()? {
             match field.number {
                 SERIES => {
-                    let scanned = field.bytes().ok().and_then(|body| scanner.scan(body, limits));
-                    match scanned {
-                        Some(_) => summary.include_content(scanner.content(), field.start, limits)?,
-                        None => summary.include_series(&SeriesView::new(&field, summary.series)?, limits)?,
+                    let body = field.bytes().unwrap_or_default();
+                    if scanner.scan(body, limits).is_some() {
+                        let content = scanner.content();
+                        summary.include_content(content, field.start, limits)?;
+                        let labels = body.get(..scanner.label_start(scanner.label_count()));
+                        visit(SeriesTimes::new(labels, content));
+                    } else {
+                        let series = SeriesView::new(&field, summary.series)?;
+                        summary.include_series(&series, limits)?;
+                        visit(SeriesTimes::new(None, series.content()));
                     }
                 }
                 METADATA => {
@@ -73,6 +91,26 @@ impl<'a> WriteRequestView<'a> {
             }
         }
         Ok(summary)
+    }
+}
+
+/// When a series has its samples; see [`WriteRequestView::summary_with`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeriesTimes<'a> {
+    /// The label fields on the wire, the same bytes for the same labels. `None` if the labels are not written as every
+    /// encoder does: first, sorted, none of them empty.
+    pub labels: Option<&'a [u8]>,
+    /// The earliest and latest timestamp of the samples and histograms.
+    pub timestamps: Option<TimestampBounds>,
+    /// Whether time goes strictly forward through the samples, and through the histograms.
+    pub is_in_time_order: bool,
+}
+
+impl<'a> SeriesTimes<'a> {
+    #[inline]
+    fn new(labels: Option<&'a [u8]>, content: &Content) -> Self {
+        Self { labels, timestamps: content.timestamps(), is_in_time_order: content.in_order }
     }
 }
 
@@ -94,6 +132,9 @@ pub struct Summary {
     pub unknown_fields: usize,
     /// The earliest and latest timestamp of all samples and histograms; `None` when there are none.
     pub timestamps: Option<TimestampBounds>,
+    /// Whether a sample is earlier than one that stands before it, of whatever series, or not later than one of its own
+    /// series message.
+    pub is_unordered: bool,
 }
 
 impl Summary {
@@ -123,7 +164,13 @@ impl Summary {
         self.histograms += content.histograms;
         self.exemplars += content.exemplars;
         self.unknown_fields += content.unknown_fields;
-        TimestampBounds::merge(&mut self.timestamps, content.timestamps());
+        let timestamps = content.timestamps();
+        let is_earlier = match (self.timestamps, timestamps) {
+            (Some(before), Some(new)) => new.min_ms < before.max_ms,
+            _ => false,
+        };
+        self.is_unordered |= is_earlier || !content.in_order;
+        TimestampBounds::merge(&mut self.timestamps, timestamps);
         let over_limit = if self.series > limits.max_series {
             DecodeErrorKind::TooManySeries { limit: limits.max_series }
         } else if self.samples + self.histograms > limits.max_samples {

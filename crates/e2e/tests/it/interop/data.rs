@@ -7,19 +7,19 @@ use prom_remote::{
 };
 
 /// Matches the names of all series here.
-pub(super) const NAMES: &str = "interop_.*";
+pub(crate) const NAMES: &str = "interop_.*";
 
 /// Samples of a series: more than two chunks of Prometheus hold, and no longer than it takes from the future.
 const LENGTH: i64 = 300;
 
 /// The time of all series that begin at `base`.
-pub(super) fn range(base: i64) -> TimeRange {
+pub(crate) fn range(base: i64) -> TimeRange {
     TimeRange::new(base, base + LENGTH * STEP_MS).expect("it is not empty")
 }
 
 /// The series without the last moment of each, and these: two requests. In one, Prometheus 2.42 takes the end of a
 /// series of double counts for one of whole counts, stores it first, and throws the rest away as out of order.
-pub(super) fn requests(series: &[Series]) -> [Vec<Series>; 2] {
+pub(crate) fn requests(series: &[Series]) -> [Vec<Series>; 2] {
     let [mut first, mut last] = [series.to_vec(), series.to_vec()];
     for (first, last) in first.iter_mut().zip(&mut last) {
         last.samples.drain(..first.samples.len().saturating_sub(1));
@@ -31,7 +31,7 @@ pub(super) fn requests(series: &[Series]) -> [Vec<Series>; 2] {
 }
 
 /// Series of samples.
-pub(super) fn floats(base: i64) -> Vec<Series> {
+pub(crate) fn floats(base: i64) -> Vec<Series> {
     let special = |step: i64| SPECIAL[step as usize % SPECIAL.len()];
     let counter = |step: i64| (step % 70) as f64 * 1.25;
     let gauge = |step: i64| 20.0 + (step as f64 / 7.0).sin();
@@ -45,7 +45,7 @@ pub(super) fn floats(base: i64) -> Vec<Series> {
 }
 
 /// Series of samples that tell when their counting started, which the resets of the counter do.
-pub(super) fn started_floats(base: i64) -> Vec<Series> {
+pub(crate) fn started_floats(base: i64) -> Vec<Series> {
     let mut series = samples(base, "interop_started_total", "resets", |step| ((step % 70) as f64).to_bits());
     for (step, sample) in (0..).zip(&mut series.samples) {
         sample.start_timestamp_ms = base + (step - step % 70) * STEP_MS - 500;
@@ -55,7 +55,7 @@ pub(super) fn started_floats(base: i64) -> Vec<Series> {
 
 /// Series of native histograms with buckets of exponential width: whole counts with a reset, with more and more buckets,
 /// those of a gauge, doubles; each ends with a stale marker.
-pub(super) fn histograms(base: i64) -> Vec<Series> {
+pub(crate) fn histograms(base: i64) -> Vec<Series> {
     let resets = |step: i64| integer((step % 130) as u64, ResetHint::Unknown);
     let gauge = |step: i64| integer((step * 7 % 11) as u64, ResetHint::Gauge);
     let doubles = |step: i64| double(step as f64 * 0.75);
@@ -68,7 +68,7 @@ pub(super) fn histograms(base: i64) -> Vec<Series> {
 }
 
 /// A series of native histograms with bounds of their own.
-pub(super) fn custom_histograms(base: i64) -> Vec<Series> {
+pub(crate) fn custom_histograms(base: i64) -> Vec<Series> {
     let custom = |step: i64| {
         let step = step as u64;
         let counts = vec![step, 2 * step, 1];

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use e2e::{
     eventually,
+    go_programs::PROMETHEUS_3,
     http::{Page, block_on},
     note,
+    peer::{batch, negotiator, read_streamed},
     process::Running,
     prometheus::{Prometheus, program},
+    series::SeriesSet,
 };
 use prom_remote::{
     Matcher, Query, STALE_MARKER_BITS, Sample, SeriesSetFingerprint, TimeRange, WriteRequestBuilder,
 };
-use prom_remote_http::{ClientConfig, ReadClient, WriteClient};
+use prom_remote_http::{ClientConfig, ReadClient, WriteClient, WriteForm};
 
 use super::program::{Merger, now_ms};
+use crate::interop::data;
 
 const SERIES: usize = 200;
 const TIMES: i64 = 360;
@@ -119,4 +123,48 @@ fn an_hour_of_history_arrives_bit_by_bit_though_the_backfill_is_killed() {
     // The live data is untouched.
     let live = TimeRange::new(range.end_ms(), now_ms() + 1).expect("not empty");
     assert_eq!(read(&database, live).sample_count(), SERIES as u64);
+}
+
+/// Prometheus 3.16 stores these in chunks of every encoding, when counting started included.
+#[test]
+fn histograms_and_starts_of_counting_arrive_bit_by_bit() {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let server = |name: &str| {
+        let config = "storage: {tsdb: {chunk_encoding: {floats: xor2}}}\n";
+        let arguments = ["--enable-feature=st-storage"];
+        Prometheus::configured(&folder.path().join(name), PROMETHEUS_3.path(), config, &arguments)
+    };
+    let (mut source, mut database) = (server("source"), server("database"));
+    source.start();
+    database.start();
+    let base = now_ms() - 600_000;
+    let series = [
+        data::floats(base),
+        data::histograms(base),
+        data::custom_histograms(base),
+        data::started_floats(base),
+    ]
+    .concat();
+    let negotiator = negotiator(&format!("{}/api/v1/write", source.url()), &[WriteForm::V2]);
+    for part in data::requests(&series) {
+        let sent = block_on(negotiator.send(&batch(&part), 0)).expect("Prometheus takes it");
+        assert!(sent.losses.is_empty(), "{:?}", sent.losses);
+    }
+    let range = data::range(base);
+    let expected = read_streamed(&source.url(), data::NAMES, range).series;
+    assert_eq!(expected.is_same(&series.into_iter().collect()), Ok(()));
+
+    let merger = Merger::new(folder.path(), &database.url(), "");
+    let backfill = merger.backfill("kafka", &format!("{}/api/v1/read", source.url()), range, 60);
+    backfill.wait(Duration::from_secs(120)).expect_code(0);
+    let labelled: SeriesSet = expected
+        .iter()
+        .map(|(labels, content)| {
+            let mut labels = labels.clone();
+            labels.insert("source".to_owned(), "kafka".to_owned());
+            (labels, content.clone())
+        })
+        .collect();
+    let found = read_streamed(&database.url(), data::NAMES, range).series;
+    assert_eq!(found.is_same(&labelled), Ok(()));
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,6 +15,7 @@ use std::{
 
 use e2e::{
     eventually,
+    go_programs::PROMETHEUS_3,
     http::{Page, block_on},
     note,
     prometheus::{Prometheus, program},
@@ -75,6 +76,31 @@ fn answer(mut connection: TcpStream, scrape: u64) -> std::io::Result<()> {
     )
 }
 
+/// How replicas are told apart, and what they speak.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Prometheus 2.42, remote write 1.0.
+    ByLabel,
+    /// Prometheus 3.16, remote write 2.0.
+    ByPathIn2,
+}
+
+impl Kind {
+    fn program(self) -> PathBuf {
+        match self {
+            Self::ByLabel => program(),
+            Self::ByPathIn2 => PROMETHEUS_3.path(),
+        }
+    }
+
+    fn keys(self) -> &'static str {
+        match self {
+            Self::ByLabel => "label: prometheus_replica",
+            Self::ByPathIn2 => "path: true",
+        }
+    }
+}
+
 /// A replica and the target as it sees it.
 struct Replica {
     name: String,
@@ -83,17 +109,24 @@ struct Replica {
 }
 
 impl Replica {
-    fn new(folder: &Path, number: usize, write_url: &str, scrapes: &Arc<AtomicU64>) -> Self {
+    fn new(folder: &Path, number: usize, kind: Kind, write_url: &str, scrapes: &Arc<AtomicU64>) -> Self {
         let target = Target::start(scrapes);
         let name = format!("prometheus-k8s-{number}");
+        let (label, write_url, keys) = match kind {
+            Kind::ByLabel => (format!(", prometheus_replica: {name}"), write_url.to_owned(), ""),
+            Kind::ByPathIn2 => {
+                let keys = ", protobuf_message: io.prometheus.write.v2.Request";
+                (String::new(), format!("{write_url}/{name}"), keys)
+            }
+        };
         let config = format!(
-            "global:\n  scrape_interval: 1s\n  external_labels: {{prometheus: monitoring/k8s, prometheus_replica: {name}}}\n\
-             remote_write: [{{url: '{write_url}', queue_config: {{batch_send_deadline: 500ms}}}}]\n\
+            "global:\n  scrape_interval: 1s\n  external_labels: {{prometheus: monitoring/k8s{label}}}\n\
+             remote_write: [{{url: '{write_url}', queue_config: {{batch_send_deadline: 500ms}}{keys}}}]\n\
              scrape_configs:\n  - job_name: target\n    static_configs:\n      - targets: ['{}']\n        \
              labels: {{instance: target}}\n",
             target.address
         );
-        let server = Prometheus::configured(&folder.join(&name), program(), &config, &[]);
+        let server = Prometheus::configured(&folder.join(&name), kind.program(), &config, &[]);
         Self { name, server, target }
     }
 }
@@ -137,22 +170,32 @@ fn wait_for(seconds: u64) {
 
 #[test]
 fn two_replicas_killed_in_turns_make_one_series_without_gaps() {
+    kill_in_turns(Kind::ByLabel, 4);
+}
+
+#[test]
+fn two_replicas_of_prometheus_3_killed_in_turns_make_one_series_without_gaps() {
+    kill_in_turns(Kind::ByPathIn2, 3);
+}
+
+fn kill_in_turns(kind: Kind, rounds: u32) {
     let folder = tempfile::tempdir().expect("there is a folder for temporary files");
     // What runs backwards in time, it would refuse.
-    let mut database = Prometheus::strict(&folder.path().join("database"));
+    let mut database =
+        Prometheus::configured(&folder.path().join("database"), kind.program(), "global: {}\n", &[]);
     database.start();
     let url = database.url();
     let destination = format!("destination: {{url: '{url}/api/v1/write', read_url: '{url}/api/v1/read'}}");
-    let sources = "[{name: kubernetes, replicas: {label: prometheus_replica, freshness: 4s}}]";
-    let mut merger = Merger::with_sources(folder.path(), &destination, sources);
+    let sources = format!("[{{name: kubernetes, replicas: {{{}, freshness: 4s}}}}]", kind.keys());
+    let mut merger = Merger::with_sources(folder.path(), &destination, &sources);
     let scrapes = Arc::new(AtomicU64::new(1));
     let write_url = merger.write_url("kubernetes");
-    let mut replicas = [0, 1].map(|number| Replica::new(folder.path(), number, &write_url, &scrapes));
+    let mut replicas = [0, 1].map(|number| Replica::new(folder.path(), number, kind, &write_url, &scrapes));
     let begin_ms = now_ms();
     merger.start();
     replicas.iter_mut().for_each(|replica| replica.server.start());
 
-    for round in 0..4 {
+    for round in 0..rounds {
         wait_for(5);
         let mut first = 0;
         eventually(Duration::from_secs(60), "one replica is elected", || {
@@ -194,7 +237,7 @@ fn two_replicas_killed_in_turns_make_one_series_without_gaps() {
     replicas.iter_mut().for_each(|replica| replica.server.stop());
     merger.wait_until_done("kubernetes");
     let merged = read(&database, begin_ms, ("source", "kubernetes"));
-    check(&merged, &own, end_ms);
+    check(&merged, &own, end_ms, u64::from(rounds));
     let failovers = merger.metric("replica_failovers_total", "kubernetes").expect("it is there");
     note(&format!("{} series, {failovers} failovers since the merger was killed last", merged.len()));
     merger.kill();
@@ -202,7 +245,7 @@ fn two_replicas_killed_in_turns_make_one_series_without_gaps() {
 }
 
 /// Every sample of the merged series is one of a replica; there is no gap where somebody has scraped, and no end.
-fn check(merged: &Series, own: &[Series; 2], end_ms: i64) {
+fn check(merged: &Series, own: &[Series; 2], end_ms: i64, rounds: u64) {
     let scraped: Vec<_> = merged.keys().filter(|labels| labels["__name__"] == "e2e_scrape").collect();
     assert_eq!(scraped.len(), SERIES);
     let mut switches = 0;
@@ -238,5 +281,8 @@ fn check(merged: &Series, own: &[Series; 2], end_ms: i64) {
         assert!(first_merged - first_scrape <= INTERVAL_MS + FRESHNESS_MS, "{labels:?} begins late");
     }
     let for_each = switches / SERIES as u64;
-    assert!((4..=12).contains(&for_each), "{for_each} changes from one replica to the other in each series");
+    assert!(
+        (rounds..=3 * rounds).contains(&for_each),
+        "{for_each} changes from one replica to the other in each series"
+    );
 }

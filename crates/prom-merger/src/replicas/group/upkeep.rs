@@ -132,9 +132,11 @@ impl ReplicaGroup {
             }
         }
         let merge = self.merge();
-        let elected = merge.election.elected();
-        let roles = merge.election.names().enumerate().map(|(number, name)| (name, Some(number) == elected));
-        self.metrics.set_roles(roles);
+        let (election, now_ms) = (&merge.election, self.now_ms());
+        for (number, name) in election.names().enumerate() {
+            let is_elected = Some(number) == election.elected();
+            self.metrics.set_role(name, is_elected, election.is_fresh(number, now_ms));
+        }
     }
 
     pub(super) fn count_released_early(&self, samples: u64) {

@@ -318,7 +318,7 @@ mod tests {
         ) {
             let limits = Limits::default();
             let (mut one, mut other) = (Vec::new(), Vec::new());
-            let first = |point: Point| point.index % modulus == 0;
+            let first = |point: Point| point.index.is_multiple_of(modulus);
             keep_samples_v2(&request, &limits, OtherContent::Keep, |_, point| first(point), &mut one).unwrap();
             keep_samples_v2(&request, &limits, OtherContent::Remove, |_, point| !first(point), &mut other).unwrap();
             let summary = |bytes: &[u8]| {
