@@ -57,3 +57,4 @@ mod web;
 
 pub use config::Config;
 pub use merger::{Merger, Running, ShutdownError, StartError};
+pub use web::TlsError;

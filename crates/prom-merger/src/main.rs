@@ -16,9 +16,9 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use dead_letter_commands::Action;
-use prom_merger::{Config, Merger};
+use prom_merger::{Config, Merger, Running};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 use yaml_source::parse_duration;
 
@@ -164,10 +164,14 @@ fn serve(config: Config, drain_deadline: Duration) -> Result<(), Box<dyn Error>>
     let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let running = Merger::start(config).await?;
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+        let name = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = hangup.recv() => reload_secrets(&running).await,
+            }
         };
         info!(signal = name, "stopping");
         running.shutdown(drain_deadline).await?;
@@ -176,6 +180,13 @@ fn serve(config: Config, drain_deadline: Duration) -> Result<(), Box<dyn Error>>
     // Whatever has not ended by now has had its time.
     runtime.shutdown_background();
     served
+}
+
+async fn reload_secrets(running: &Running) {
+    match running.reload_secrets().await {
+        Ok(changed) => info!(changed = changed.join(", "), "tokens and certificates are read anew"),
+        Err(error) => error!(error = chain(&error), "tokens and certificates stay as they were"),
+    }
 }
 
 fn talk(text: &str, code: u8) -> ExitCode {

@@ -19,7 +19,7 @@ use crate::{
     machine::Machine,
     preflight::{DestinationToCheck, SourceApi, SourceApiError, SourceToCheck},
     source::SourceState,
-    web::Web,
+    web::{Connections, Secrets, SharedSecrets, TlsError, Web},
 };
 
 /// The merger before it runs.
@@ -37,6 +37,7 @@ pub struct Running {
     groups: Vec<JoinHandle<()>>,
     stop_groups: CancellationToken,
     sources: Vec<Arc<SourceState>>,
+    secrets: Arc<SharedSecrets>,
     stop_serving: CancellationToken,
     _stop_on_drop: [DropGuard; 2],
 }
@@ -63,6 +64,14 @@ pub enum StartError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A certificate or key of the listener cannot be used.
+    #[error("cannot use {} for HTTPS", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: TlsError,
     },
     /// A destination cannot be used.
     #[error("cannot use destination {name}")]
@@ -173,6 +182,7 @@ impl Merger {
         let destinations = config.destinations.iter().map(|config| open_destination(config).map(Arc::new));
         let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
         let config = Arc::new(config);
+        let secrets = Arc::new(SharedSecrets::new(read_secrets(&config).await?));
         let sources = open_sources(&config, &machine).await?;
 
         let stop_serving = CancellationToken::new();
@@ -185,10 +195,10 @@ impl Merger {
         let stop_groups = CancellationToken::new();
         let groups = sources.iter().filter_map(|source| source.replicas.clone());
         let groups = groups.map(|group| tokio::spawn(group.keep_up(stop_groups.clone()))).collect();
-        let router = Web::new(&config, &sources, stop_serving.clone()).router();
-        let serve =
-            axum::serve(listener, router).with_graceful_shutdown(stop_serving.clone().cancelled_owned());
-        let server = tokio::spawn(serve.into_future());
+        let web = Web::new(&config, &sources, Arc::clone(&secrets), stop_serving.clone());
+        let connections =
+            Connections::new(web.router(), Arc::clone(&secrets), &config.web, stop_serving.clone());
+        let server = tokio::spawn(connections.serve(listener));
         info!(%address, "listening");
         Ok(Running {
             address,
@@ -197,6 +207,7 @@ impl Merger {
             destinations,
             config,
             sources,
+            secrets,
             groups,
             _stop_on_drop: [stop_serving.clone().drop_guard(), stop_groups.clone().drop_guard()],
             stop_groups,
@@ -234,6 +245,11 @@ fn open_destination(config: &DestinationConfig) -> Result<Destination, StartErro
     Destination::open(config).map_err(failed)
 }
 
+async fn read_secrets(config: &Arc<Config>) -> Result<Secrets, StartError> {
+    let config = Arc::clone(config);
+    spawn_blocking(move || Secrets::read(&config)).await.map_err(StartError::Broken)?
+}
+
 /// Opens all at once, as each reads its whole journal.
 async fn open_sources(config: &Arc<Config>, machine: &Machine) -> Result<Vec<Arc<SourceState>>, StartError> {
     let opening: Vec<_> = (0..config.sources.len())
@@ -257,6 +273,16 @@ impl Running {
     /// Returns the bound address, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the files of tokens and certificates anew, all or none, and returns the keys of those that have changed, such
+    /// as `sources[kafka].token_file`. New requests go by the tokens, new connections by the certificates.
+    ///
+    /// # Errors
+    /// A file that cannot be used; all stays as it was.
+    pub async fn reload_secrets(&self) -> Result<Vec<String>, StartError> {
+        let secrets = read_secrets(&self.config).await?;
+        Ok(self.secrets.replace(secrets))
     }
 
     /// Stops the delivery of a source to a destination and waits until its place is stored; tells whether that was in time.

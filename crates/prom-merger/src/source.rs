@@ -24,7 +24,6 @@ use crate::{
     machine::Machine,
     metrics::{JournalSizes, LaneMetrics, LaneState, SourceMetrics},
     replicas::{self, ReplicaGroup},
-    token::Token,
 };
 
 /// Which journals a source has.
@@ -44,7 +43,6 @@ impl Kinds {
 #[derive(Debug)]
 pub(crate) struct SourceState {
     pub(crate) name: String,
-    pub(crate) token: Option<Token>,
     /// The label of the source and its value.
     pub(crate) label: String,
     pub(crate) value: String,
@@ -93,13 +91,6 @@ impl SourceState {
         kinds: Kinds,
     ) -> Result<Self, StartError> {
         let splicer = splicer(config, source)?;
-        let token = match &source.token_file {
-            None => None,
-            Some(path) => {
-                let failed = |source| StartError::Token { path: path.clone(), source };
-                Some(Token::read(path).map_err(failed)?)
-            }
-        };
         let (sender, committed) = watch::channel(0);
         let hooks = JournalHooks {
             on_commit: Box::new(move |end| {
@@ -116,7 +107,6 @@ impl SourceState {
         forget_cursors(config, &source.name, &journal)?;
         Ok(Self {
             name: source.name.clone(),
-            token,
             label: config.label.clone(),
             value: source.value.clone(),
             splicer,

@@ -5,6 +5,8 @@ use std::{fs, io, path::Path};
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use sha2::{Digest, Sha256};
 
+use crate::web::ClientCertificate;
+
 /// Longest token file that is read.
 const MAX_BYTES: u64 = 4096;
 
@@ -38,21 +40,46 @@ impl Token {
     }
 }
 
-/// Whether a request may write to a source that has the token `own` (every request may where it has none).
-///
-/// No token: 401. Any other token, such as another source's: 403.
-pub(crate) fn check(own: Option<&Token>, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
-    let Some(own) = own else { return Ok(()) };
-    let given = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| Token::of(token.trim()));
-    match given {
-        None => Err((StatusCode::UNAUTHORIZED, "this source needs a bearer token\n")),
-        Some(given) if given == *own => Ok(()),
-        Some(_) => Err((StatusCode::FORBIDDEN, "this is not the token of this source\n")),
+/// Who may do something: everybody, where neither a token nor names are set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) token: Option<Token>,
+    /// Names of client certificates.
+    pub(crate) cert_names: Vec<String>,
+}
+
+impl Access {
+    /// Whether a request may: by its token, or by its client's certificate.
+    ///
+    /// Neither shown: 401. Others, such as another source's: 403.
+    pub(crate) fn check(
+        &self,
+        headers: &HeaderMap,
+        certificate: &ClientCertificate,
+    ) -> Result<(), (StatusCode, &'static str)> {
+        if self.token.is_none() && self.cert_names.is_empty() {
+            return Ok(());
+        }
+        let given = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| Token::of(token.trim()));
+        let names = certificate.0.as_deref();
+        let has_name = names.into_iter().flatten().any(|name| self.cert_names.contains(name));
+        let has_token = given.is_some() && given == self.token;
+        if has_name || has_token {
+            return Ok(());
+        }
+        let is_anonymous = given.is_none() && (names.is_none() || self.cert_names.is_empty());
+        match (is_anonymous, self.token.is_some()) {
+            (true, true) => Err((StatusCode::UNAUTHORIZED, "a bearer token is needed here\n")),
+            (true, false) => Err((StatusCode::UNAUTHORIZED, "a client certificate is needed here\n")),
+            (false, _) => {
+                Err((StatusCode::FORBIDDEN, "neither token nor certificate is the right one here\n"))
+            }
+        }
     }
 }
 
@@ -66,9 +93,9 @@ mod tests {
         if let Some(header) = header {
             headers.insert(AUTHORIZATION, header.parse().unwrap());
         }
-        let own = Token::of("secret");
+        let access = Access { token: Some(Token::of("secret")), cert_names: Vec::new() };
         assert_eq!(
-            check(Some(&own), &headers).err().map(|(status, _)| status.as_u16()),
+            access.check(&headers, &ClientCertificate::default()).err().map(|(status, _)| status.as_u16()),
             expected,
             "{header:?}"
         );
@@ -82,7 +109,28 @@ mod tests {
         check_status(Some("Bearer other"), Some(403));
         check_status(Some("Bearer secret"), None);
         check_status(Some("bearer  secret "), None);
-        assert_eq!(check(None, &HeaderMap::new()), Ok(()));
+        let none = ClientCertificate::default();
+        assert_eq!(Access::default().check(&HeaderMap::new(), &none), Ok(()));
+    }
+
+    #[test]
+    fn a_certificate_is_as_good_as_a_token() {
+        let shown = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            ClientCertificate(Some(names.into()))
+        };
+        let status = |access: &Access, certificate: ClientCertificate| {
+            access.check(&HeaderMap::new(), &certificate).err().map(|(status, _)| status.as_u16())
+        };
+        let mut access = Access { token: None, cert_names: vec!["a.example".to_owned()] };
+        assert_eq!(status(&access, shown(&["x", "a.example"])), None);
+        assert_eq!(status(&access, shown(&["b.example"])), Some(403));
+        assert_eq!(status(&access, ClientCertificate::default()), Some(401));
+        access.token = Some(Token::of("secret"));
+        assert_eq!(status(&access, shown(&["a.example"])), None);
+        assert_eq!(status(&access, ClientCertificate::default()), Some(401));
+        access.cert_names.clear();
+        assert_eq!(status(&access, shown(&["a.example"])), Some(401), "only a token does here");
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! The paths of the service.
 
+mod secrets;
+mod serve;
+mod tls;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Path, Query, Request, State},
     http::{StatusCode, header::CONTENT_TYPE},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -16,17 +21,23 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+pub use self::tls::TlsError;
+pub(crate) use self::{
+    secrets::{Secrets, SharedSecrets},
+    serve::Connections,
+    tls::ClientCertificate,
+};
 use crate::{
     config::{Config, ReplicasConfig},
     dead_letters::{self, DeadLetter},
     ingest::SourceSink,
     metrics, replicas,
     source::SourceState,
-    token,
 };
 
 pub(crate) struct Web {
     sources: BTreeMap<String, Entry>,
+    secrets: Arc<SharedSecrets>,
     stop: CancellationToken,
 }
 
@@ -37,7 +48,12 @@ struct Entry {
 }
 
 impl Web {
-    pub(crate) fn new(config: &Config, sources: &[Arc<SourceState>], stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        sources: &[Arc<SourceState>],
+        secrets: Arc<SharedSecrets>,
+        stop: CancellationToken,
+    ) -> Self {
         let entry = |state: &Arc<SourceState>| {
             let sink = Arc::new(SourceSink { source: Arc::clone(state) });
             let mut server_config = WriteServerConfig::default();
@@ -50,18 +66,21 @@ impl Web {
             let replicas = source.and_then(|source| source.replicas.clone());
             (state.name.clone(), Entry { state: Arc::clone(state), server, replicas })
         };
-        Self { sources: sources.iter().map(entry).collect(), stop }
+        Self { sources: sources.iter().map(entry).collect(), secrets, stop }
     }
 
     pub(crate) fn router(self) -> Router {
-        Router::new()
-            .route("/api/v1/write/{source}", any(write))
-            .route("/api/v1/write/{source}/{replica}", any(write_of_replica))
+        let web = Arc::new(self);
+        let guarded = Router::new()
             .route("/api/v1/dead-letters/{source}", get(list_dead_letters))
             .route("/metrics", get(show_metrics))
+            .route_layer(from_fn_with_state(Arc::clone(&web), guard));
+        guarded
+            .route("/api/v1/write/{source}", any(write))
+            .route("/api/v1/write/{source}/{replica}", any(write_of_replica))
             .route("/-/healthy", get(async || "healthy\n"))
             .route("/-/ready", get(ready))
-            .with_state(Arc::new(self))
+            .with_state(web)
     }
 
     fn now_ms(&self) -> i64 {
@@ -77,18 +96,37 @@ impl Web {
     }
 }
 
-async fn write(State(web): State<Arc<Web>>, Path(source): Path<String>, request: Request) -> Response {
+/// Asks for the token of the web.
+async fn guard(
+    State(web): State<Arc<Web>>,
+    Extension(certificate): Extension<ClientCertificate>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match web.secrets.current().web.check(request.headers(), &certificate) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn write(
+    State(web): State<Arc<Web>>,
+    Path(source): Path<String>,
+    Extension(certificate): Extension<ClientCertificate>,
+    request: Request,
+) -> Response {
     let Some(entry) = web.sources.get(&source) else { return web.unknown(&source) };
     let needs_replica = entry.replicas.as_ref().is_some_and(|replicas| replicas.label.is_none());
     if needs_replica {
         return not_so(&format!("replicas of {source} write to /api/v1/write/{source}/REPLICA"));
     }
-    entry.handle("", request).await
+    entry.handle(&web, "", certificate, request).await
 }
 
 async fn write_of_replica(
     State(web): State<Arc<Web>>,
     Path((source, replica)): Path<(String, String)>,
+    Extension(certificate): Extension<ClientCertificate>,
     request: Request,
 ) -> Response {
     let Some(entry) = web.sources.get(&source) else { return web.unknown(&source) };
@@ -98,7 +136,7 @@ async fn write_of_replica(
             "source {source} has no replicas with paths: write to /api/v1/write/{source}"
         ));
     }
-    entry.handle(&replica, request).await
+    entry.handle(&web, &replica, certificate, request).await
 }
 
 fn not_so(text: &str) -> Response {
@@ -107,8 +145,15 @@ fn not_so(text: &str) -> Response {
 
 impl Entry {
     /// `replica` is the one of the path, or empty.
-    async fn handle(&self, replica: &str, request: Request) -> Response {
-        let response = match token::check(self.state.token.as_ref(), request.headers()) {
+    async fn handle(
+        &self,
+        web: &Web,
+        replica: &str,
+        certificate: ClientCertificate,
+        request: Request,
+    ) -> Response {
+        let access = web.secrets.current().sources.get(&self.state.name).cloned().unwrap_or_default();
+        let response = match access.check(request.headers(), &certificate) {
             Ok(()) => self.server.handle(replica, request).await,
             Err(refusal) => refusal.into_response(),
         };

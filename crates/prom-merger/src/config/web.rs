@@ -14,7 +14,7 @@ use yaml_source::{MappingReader, ValueReader, value};
 pub struct WebConfig {
     /// Where to listen; default `127.0.0.1:9099`.
     pub listen: SocketAddr,
-    /// The file with the bearer token that `/metrics`, `/-/reload` and the dead letters ask for; none asked for when absent.
+    /// The file with the bearer token that `/metrics` and the dead letters ask for; none asked for when absent.
     pub token_file: Option<PathBuf>,
     /// The longest time for the head of a request, and again for its body; also how long an idle connection stays open.
     /// Default 30 s.
@@ -25,7 +25,8 @@ pub struct WebConfig {
     pub tls: Option<WebTls>,
 }
 
-/// Certificates of the listener, as PEM files; read at the start and at each reload.
+/// Certificates of the listener, as PEM files; read at the start and by
+/// [`Running::reload_secrets`](crate::Running::reload_secrets).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebTls {

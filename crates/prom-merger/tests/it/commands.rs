@@ -104,6 +104,6 @@ fn a_configuration_is_shown_and_checked() {
     for check in [&["config", "check"][..], &["check"]] {
         let (code, _, faults) = run(check, Some(&file));
         assert_eq!(code, 64);
-        assert!(faults.contains("merger.yaml:14:"), "{faults}");
+        assert!(faults.contains("merger.yaml:15:"), "{faults}");
     }
 }

@@ -111,3 +111,18 @@ web:
         ],
     );
 }
+
+#[test]
+fn the_example_has_every_key_of_sources_limits_and_web() {
+    let has = |key: &str| {
+        let lines = Config::EXAMPLE.lines().map(|line| line.trim_start_matches([' ', '#', '-']));
+        lines.into_iter().any(|line| line.starts_with(&format!("{key}:")))
+    };
+    let keys = "data sources name value token_file client_cert_names future_limit on_conflict relabel source_labels \
+                separator regex modulus target_label replacement action limits pull url ca_file timeout web listen \
+                read_timeout max_connections tls cert_file key_file client_ca_file label body decoded series labels \
+                label_bytes in_flight samples_per_second burst_samples active_series journal segment_bytes max_bytes \
+                max_pending_bytes commit_window retry minimum maximum";
+    let missing: Vec<_> = keys.split_whitespace().filter(|key| !has(key)).collect();
+    assert_eq!(missing, [""; 0]);
+}

@@ -7,6 +7,7 @@ mod configuration;
 mod dead_letters;
 mod fan_out;
 mod health;
+mod hostile;
 mod ingest_rules;
 mod ingest_v2;
 mod journal_commands;
@@ -15,6 +16,7 @@ mod poison;
 mod protocols;
 mod relabelling;
 mod replicas;
+mod security;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
