@@ -9,6 +9,7 @@
 mod backoff;
 mod bare;
 mod bench;
+mod count;
 mod delivery;
 mod destination;
 mod gather;

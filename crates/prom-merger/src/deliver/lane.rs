@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use prom_remote::{Compressor, Loss, Summary};
-use prom_remote_http::{Sent, WriteForm};
+use prom_remote::{Compressor, Summary};
 use sample_journal::{Position, ReadError};
 use tokio::{
     select,
@@ -16,7 +15,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{
     Refusal,
@@ -32,8 +31,7 @@ use super::{
 use crate::{
     config::RetryConfig,
     dead_letters::{self, Header, Stage},
-    ingest::sample_count,
-    metrics::{LaneMetrics, NotTaken},
+    metrics::LaneMetrics,
     source::{FORMAT_V1, SourceState},
 };
 
@@ -304,46 +302,6 @@ impl Lane {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn count_taken(&self, request: &Outgoing, sent: &Sent) {
-        let Self { metrics, .. } = self;
-        metrics.is_blocked.set(false);
-        metrics.is_down.set(false);
-        metrics.delivered_requests.add(1);
-        metrics.delivered_samples.add(sample_count(&request.summary));
-        metrics.delivered_bytes.add(request.body_length(sent.form) as u64);
-        if let Some(bounds) = request.summary.timestamps {
-            metrics.last_delivered.raise(bounds.max_ms);
-        }
-        self.count_losses(&sent.losses);
-        if let Some(written) = sent.written.counts.filter(|_| sent.form == WriteForm::V2) {
-            let Summary { samples, histograms, exemplars, .. } = request.summary;
-            let missing = |sent: usize, written: u64| (sent as u64).saturating_sub(written);
-            self.count_not_taken(NotTaken::Samples, missing(samples, written.samples));
-            self.count_not_taken(NotTaken::Histograms, missing(histograms, written.histograms));
-            self.count_not_taken(NotTaken::Exemplars, missing(exemplars, written.exemplars));
-        }
-    }
-
-    pub(super) fn count_losses(&self, losses: &[Loss]) {
-        for loss in losses {
-            self.count_not_taken(NotTaken::of_loss(loss), loss.count as u64);
-        }
-    }
-
-    /// Counts, and tells of the first of its kind.
-    fn count_not_taken(&self, kind: NotTaken, count: u64) {
-        if self.metrics.count_not_taken(kind, count) {
-            let (source, destination) = self.names();
-            warn!(
-                source,
-                destination,
-                kind = kind.name(),
-                count,
-                "destination does not take this kind of data"
-            );
-        }
     }
 
     fn header(&self, reason: String, status: Option<u16>, summary: Option<&Summary>) -> Header {
