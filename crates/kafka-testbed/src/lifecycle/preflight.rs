@@ -7,7 +7,6 @@ use tokio::{process::Command, time::timeout};
 
 use super::{Held, Workplace};
 use crate::{
-    plan::Plan,
     process::TOKEN_VARIABLE,
     progress::{Event, Reporter},
 };
@@ -28,11 +27,11 @@ struct Finding {
 
 /// Tells what the merger finds. Data flow already when it is asked, so that nothing of it is an error of the testbed, and
 /// neither is a preflight that fails.
-pub(super) async fn tell(place: &Workplace, held: &Held, plan: &Plan, reporter: &mut impl Reporter) {
+pub(super) async fn tell(place: &Workplace, held: &Held, reporter: &mut impl Reporter) {
     let what = "asking the database what it takes and the sources where they collide";
     let begun = std::time::Instant::now();
     reporter.event(Event::Begin { what: what.to_owned(), expected: None });
-    match find(place, held, plan).await {
+    match find(place, held).await {
         Ok(findings) => {
             let count = |severity: &str| findings.iter().filter(|found| found.severity == severity).count();
             let result = format!("{} errors, {} warnings", count("error"), count("warning"));
@@ -51,7 +50,7 @@ pub(super) async fn tell(place: &Workplace, held: &Held, plan: &Plan, reporter: 
     }
 }
 
-async fn find(place: &Workplace, held: &Held, plan: &Plan) -> Result<Vec<Finding>, String> {
+async fn find(place: &Workplace, held: &Held) -> Result<Vec<Finding>, String> {
     let mut command = Command::new(&place.own.prom_merger);
     command
         .args(["preflight", "--format", "json", "--config"])
@@ -60,9 +59,6 @@ async fn find(place: &Workplace, held: &Held, plan: &Plan) -> Result<Vec<Finding
         .env(TOKEN_VARIABLE, held.ledger.token())
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    for source in &plan.expected.sources {
-        command.arg("--source").arg(format!("{}={}", source.name, source.url));
-    }
     let output = timeout(LIMIT, command.output())
         .await
         .map_err(|_| format!("prom-merger did not end within {} s", LIMIT.as_secs()))?

@@ -120,7 +120,7 @@ pub async fn up(
     start_supervisor(&folder, &tools, &mut held.ledger).await?;
     let status = prove(place, &held, &plan, 2, reporter).await?;
     let took = begun.elapsed();
-    preflight::tell(place, &held, &plan, reporter).await;
+    preflight::tell(place, &held, reporter).await;
     Ok(UpReport { status, changed: true, took })
 }
 

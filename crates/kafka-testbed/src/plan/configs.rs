@@ -1,6 +1,6 @@
 //! The configuration files that planned services mount.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use serde_json::json;
 use yaml_source::{Tree, emit};
@@ -185,14 +185,22 @@ fn tsdb(spec: &Spec) -> Tree {
 }
 
 fn merger(spec: &Spec, addresses: Addresses) -> Tree {
-    let source = |name: &str| {
-        map([("name", name.into()), ("token_file", format!("/etc/prom-merger/{name}.token").into())])
+    let source = |name: &'static str, address: Ipv4Addr, port: u16| {
+        map([
+            ("name", name.into()),
+            ("token_file", format!("/etc/prom-merger/{name}.token").into()),
+            ("pull", map([("url", format!("http://{address}:{port}/api/v1/read").into())])),
+        ])
     };
+    let sources = vec![
+        source("kafka", addresses.kafka_prometheus(), spec.kafka_prometheus.port),
+        source("kubernetes", addresses.kubernetes_prometheus(), spec.kubernetes_prometheus.port),
+    ];
     let tsdb = format!("http://{}:{}", addresses.tsdb(), spec.tsdb.port);
     map([
         ("listen", format!("{}:{}", addresses.merger(), spec.merger_port).into()),
         ("data", "/var/lib/prom-merger".into()),
-        ("sources", Tree::from(vec![source("kafka"), source("kubernetes")])),
+        ("sources", Tree::from(sources)),
         (
             "destination",
             map([
