@@ -233,7 +233,7 @@ impl Merger {
             let future_limit_ms = i64::try_from(source.future_limit.as_millis()).unwrap_or(i64::MAX);
             let failed = |error| StartError::SourceApi { name: name.clone(), source: error };
             let api = source.pull.as_ref().map(SourceApi::of_pull).transpose().map_err(failed)?.flatten();
-            Ok(SourceToCheck { name, future_limit_ms, api })
+            Ok(SourceToCheck { name, future_limit_ms, on_conflict: source.on_conflict, api })
         };
         let sources = config.sources.iter().map(source);
         Ok((destinations.collect::<Result<_, _>>()?, sources.collect::<Result<_, _>>()?))

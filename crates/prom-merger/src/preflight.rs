@@ -11,6 +11,8 @@ mod source_api;
 
 use prom_remote_http::{ReadClient, WriteClient};
 
+use crate::config::OnConflict;
+
 pub use self::{
     capability::{Answer, BodyLimit, DestinationReport, Window},
     report::{Finding, PreflightReport, Severity},
@@ -39,6 +41,8 @@ pub struct SourceToCheck {
     pub name: String,
     /// Samples further ahead of the merger's clock are set aside, in milliseconds; 0 for no limit.
     pub future_limit_ms: i64,
+    /// What becomes of a series that has the label of the merger already.
+    pub on_conflict: OnConflict,
     /// Its HTTP API; `None` if nobody said where it is.
     pub api: Option<SourceApi>,
 }

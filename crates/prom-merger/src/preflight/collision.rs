@@ -8,7 +8,7 @@ use std::{
 use foldhash::quality::FixedState;
 
 use super::{Finding, SourceReport, SourceToCheck, report::Span, source_api::RECENT_S};
-use crate::machine::now_ms;
+use crate::{config::OnConflict, machine::now_ms};
 
 pub(super) async fn judge(
     label: &str,
@@ -17,11 +17,9 @@ pub(super) async fn judge(
     findings: &mut Vec<Finding>,
 ) {
     for report in reports {
-        let limit_ms = sources
-            .iter()
-            .find(|source| source.name == report.name)
-            .map_or(0, |source| source.future_limit_ms);
-        judge_one(label, report, limit_ms, findings);
+        if let Some(source) = sources.iter().find(|source| source.name == report.name) {
+            judge_one(label, report, source, findings);
+        }
     }
     for (index, one) in reports.iter().enumerate() {
         for other in reports.iter().skip(index + 1) {
@@ -38,27 +36,22 @@ pub(super) async fn judge(
     }
 }
 
-fn judge_one(label: &str, report: &SourceReport, future_limit_ms: i64, findings: &mut Vec<Finding>) {
+fn judge_one(label: &str, report: &SourceReport, source: &SourceToCheck, findings: &mut Vec<Finding>) {
     let about = || format!("source {}", report.name);
+    let future_limit_ms = source.future_limit_ms;
     if !report.own_label_values.is_empty() {
         let values: Vec<_> =
             report.own_label_values.iter().take(5).map(|value| format!("{value:?}")).collect();
-        findings.push(Finding::warning(
-            about(),
-            format!(
-                "its own series have the label `{label}` already ({} values: {})",
-                report.own_label_values.len(),
-                values.join(", ")
-            ),
-            "sources[].on_conflict says what becomes of that; or choose another `label`",
-        ));
+        let what = format!(
+            "its own series have the label `{label}` already ({} values: {})",
+            report.own_label_values.len(),
+            values.join(", ")
+        );
+        findings.push(of_conflict(about(), what, label, source.on_conflict));
     }
     if let Some(value) = report.external_labels.get(label) {
-        findings.push(Finding::warning(
-            about(),
-            format!("its external label `{label}` is {value:?}"),
-            "sources[].on_conflict says what becomes of that; or choose another `label`",
-        ));
+        let what = format!("its external label `{label}` is {value:?}");
+        findings.push(of_conflict(about(), what, label, source.on_conflict));
     }
     let skew_ms = report.clock_skew_ms.abs() - report.clock_uncertainty_ms;
     let words = format!(
@@ -86,6 +79,23 @@ fn judge_one(label: &str, report: &SourceReport, future_limit_ms: i64, findings:
             format!("its configuration writes to no address with {path}"),
             format!("add remote_write: [{{url: \"http://MERGER:PORT{path}\"}}]"),
         ));
+    }
+}
+
+/// Nothing is lost where the old label is kept.
+fn of_conflict(about: String, what: String, label: &str, policy: OnConflict) -> Finding {
+    match policy {
+        OnConflict::Export => Finding::note(about, format!("{what}: it becomes `exported_{label}`"), ""),
+        OnConflict::Replace => Finding::warning(
+            about,
+            format!("{what}: it is dropped, and series that differ in it alone become one"),
+            "on_conflict: export keeps it",
+        ),
+        OnConflict::Refuse => Finding::warning(
+            about,
+            format!("{what}: such series become dead letters"),
+            "on_conflict: export lets them pass",
+        ),
     }
 }
 
@@ -216,10 +226,21 @@ mod tests {
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut SourceReport, &mut SourceReport), expected: &[(Severity, &str)]) {
+        check_with(OnConflict::Export, change, expected);
+    }
+
+    #[track_caller]
+    fn check_with(
+        policy: OnConflict,
+        change: impl FnOnce(&mut SourceReport, &mut SourceReport),
+        expected: &[(Severity, &str)],
+    ) {
         let (mut one, mut other) = (report("a"), report("b"));
         change(&mut one, &mut other);
         let mut findings = Vec::new();
-        judge_one("source", &one, 600_000, &mut findings);
+        let source =
+            SourceToCheck { name: "a".to_owned(), future_limit_ms: 600_000, on_conflict: policy, api: None };
+        judge_one("source", &one, &source, &mut findings);
         judge_two(&one, &other, &mut findings);
         assert_eq!(findings.len(), expected.len(), "{findings:?}");
         for (finding, (severity, words)) in findings.iter().zip(expected) {
@@ -239,11 +260,15 @@ mod tests {
         check(|one, _| one.clock_skew_ms = -2_000.0, &[(Warning, "2.000 s behind")]);
         check(|one, _| one.clock_skew_ms = 515.0, &[]);
         check(|one, _| one.clock_skew_ms = 700_000.0, &[(Error, "more than its future_limit")]);
-        check(|one, _| one.own_label_values = vec!["x".into()], &[(Warning, "have the label `source`")]);
+        check(|one, _| one.own_label_values = vec!["x".into()], &[(Note, "it becomes `exported_source`")]);
         check(
             |one, _| one.external_labels = labels(&[("source", "x")]),
-            &[(Warning, "external label `source`")],
+            &[(Note, "external label `source`")],
         );
+        let has_label =
+            |one: &mut SourceReport, _: &mut SourceReport| one.own_label_values = vec!["x".into()];
+        check_with(OnConflict::Replace, has_label, &[(Warning, "it is dropped")]);
+        check_with(OnConflict::Refuse, has_label, &[(Warning, "become dead letters")]);
         check(|one, _| one.remote_write_urls.clear(), &[(Note, "/api/v1/write/a")]);
         check(|_, other| other.scrape_interval_ms = 30_000, &[(Warning, "every 15 s and every 30 s")]);
         let same = labels(&[("cluster", "c")]);
