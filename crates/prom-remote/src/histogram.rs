@@ -92,12 +92,13 @@ pub fn encode_histogram(histogram: &Histogram, message: &mut Vec<u8>) {
 }
 
 impl HistogramView<'_> {
-    /// Reads the whole histogram.
+    /// Reads the whole histogram, its start timestamp included.
     ///
     /// # Errors
     /// Over [`Limits::max_buckets`].
     pub fn decode(&self, limits: &Limits) -> Result<Histogram, HistogramDecodeError> {
-        decode_histogram(self.message_bytes, limits)
+        let histogram = decode_histogram(self.message_bytes, limits)?;
+        Ok(Histogram { start_timestamp_ms: self.start_timestamp_ms(), ..histogram })
     }
 }
 
@@ -317,5 +318,19 @@ pub(crate) mod tests {
         let error = HistogramDecodeError::TooManyBuckets { limit: 4 };
         assert_eq!(decode_histogram(&message, &over), Err(error.clone()));
         assert_eq!(decode_histogram(&vec![0; 5_000], &over), Err(error));
+    }
+
+    #[test]
+    fn the_start_of_counting_is_read_from_a_request() {
+        let mut message = Vec::new();
+        encode_histogram(&Histogram::integer(), &mut message);
+        // Field 17 as a varint.
+        message.extend([0x88, 0x01, 42]);
+        let mut builder = crate::WriteRequestBuilder::new();
+        builder.series_with_histograms([("__name__", "a")], [], [&message]);
+        let request = builder.finish();
+        let series = crate::WriteRequestView::new(&request).series().next().unwrap().unwrap();
+        let found = series.histograms().next().unwrap().decode(&Limits::default()).unwrap();
+        assert_eq!(found.start_timestamp_ms, 42);
     }
 }

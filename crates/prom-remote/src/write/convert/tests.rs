@@ -221,3 +221,21 @@ fn the_result_is_bounded() {
     let error = convert_to_v1(&builder.finish(), &limits).unwrap_err();
     assert_eq!(error.kind, crate::DecodeErrorKind::TooLong { limit: 50_000 });
 }
+
+#[test]
+fn unknown_fields_do_not_become_start_timestamps() {
+    let mut request = Vec::new();
+    let label = [0x0a, 0x0d, 0x0a, 8, b'_', b'_', b'n', b'a', b'm', b'e', b'_', b'_', 0x12, 1, b'a'];
+    // Samples with a field 3 and a field 4, a histogram with a field 17.
+    let samples = [0x12, 4, 0x10, 1, 0x18, 5, 0x12, 4, 0x10, 2, 0x20, 6];
+    let histogram = [0x22, 5, 0x78, 7, 0x88, 1, 9];
+    crate::wire::put_bytes(&mut request, 1, &[&label[..], &samples, &histogram].concat());
+    let (converted, report) = to_v2(&request);
+    assert_eq!(report.lost(LossKind::UnknownFields), 2);
+    assert_eq!(converted.timeseries.len(), 2);
+    let times: Vec<_> =
+        converted.timeseries[0].samples.iter().map(|s| (s.timestamp, s.start_timestamp)).collect();
+    assert_eq!(times, [(1, 0), (2, 0)]);
+    let histogram = &converted.timeseries[1].histograms[0];
+    assert_eq!((histogram.timestamp, histogram.start_timestamp), (7, 0));
+}

@@ -14,7 +14,8 @@ use crate::{
 
 /// Converts a 1.0 request to 2.0, which is shorter for all but the smallest requests; `output` is replaced.
 ///
-/// Samples and histograms keep all their bytes, unknown fields included. A series with samples and histograms becomes
+/// Samples and histograms keep all their bytes, unknown fields included, but for one that would become the start
+/// timestamp of 2.0: it is left out and reported. A series with samples and histograms becomes
 /// two, as 2.0 wants it. Metadata goes to every series of its metric family.
 ///
 /// # Errors
@@ -95,13 +96,14 @@ impl Conversion<'_> {
         let mut labels = Vec::new();
         let pairs = series.labels().map(|LabelView { name, value }| (name, value));
         v2::put_refs(&mut labels, &mut self.symbols, pairs);
+        let mut unknown = series.unknown_field_count();
         let mut samples = Vec::new();
         for field in series.fields_of(view::SAMPLES) {
-            put_bytes(&mut samples, v2::SAMPLES as u8, field.bytes()?);
+            unknown += put_without(&mut samples, v2::SAMPLES as u8, &field, START_OF_SAMPLE)?;
         }
         let mut histograms = Vec::new();
         for field in series.fields_of(view::HISTOGRAMS) {
-            put_bytes(&mut histograms, v2::HISTOGRAMS as u8, field.bytes()?);
+            unknown += put_without(&mut histograms, v2::HISTOGRAMS as u8, &field, START_OF_HISTOGRAM)?;
         }
         let mut exemplars = Vec::new();
         for field in series.fields_of(view::EXEMPLARS) {
@@ -111,7 +113,7 @@ impl Conversion<'_> {
         }
         let mut metadata = Vec::new();
         self.put_metadata(&mut metadata, series);
-        self.report.lose(LossKind::UnknownFields, series.unknown_field_count(), Some(series.index()));
+        self.report.lose(LossKind::UnknownFields, unknown, Some(series.index()));
         self.report.samples += series.sample_count();
         self.report.histograms += series.histogram_count();
         self.report.exemplars += series.exemplar_count();
@@ -171,3 +173,26 @@ impl Conversion<'_> {
         v2::put_metadata(output, &mut self.symbols, metric_type, help, unit);
     }
 }
+
+/// Writes a message without the fields of this number, which 1.0 does not know and 2.0 gives a meaning; returns how many
+/// there were.
+fn put_without(output: &mut Vec<u8>, tag: u8, field: &Field<'_>, number: u32) -> Result<usize, DecodeError> {
+    let whole = field.bytes()?;
+    let mut without: Option<Vec<u8>> = None;
+    let mut count = 0;
+    let mut fields = field.message()?;
+    while let Some(inner) = fields.next()? {
+        if inner.number == number {
+            without.get_or_insert_with(|| whole.get(..inner.start).unwrap_or_default().to_vec());
+            count += 1;
+        } else if let Some(kept) = &mut without {
+            kept.extend_from_slice(whole.get(inner.start..inner.end).unwrap_or_default());
+        }
+    }
+    put_bytes(output, tag, without.as_deref().unwrap_or(whole));
+    Ok(count)
+}
+
+/// `start_timestamp` of the messages of 2.0.
+const START_OF_SAMPLE: u32 = 3;
+const START_OF_HISTOGRAM: u32 = 17;
