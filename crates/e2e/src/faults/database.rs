@@ -9,9 +9,9 @@ use super::{
     ledger::{Balance, Found, Ledger},
     load::now_ms,
 };
-use crate::{http::block_on, prometheus::Prometheus, series::text};
+use crate::{go_programs::PROMETHEUS_3, http::block_on, prometheus::Prometheus, series::text};
 
-/// A Prometheus that takes samples out of order; all cases write to it, each under a label of its own.
+/// A Prometheus that takes remote write 2.0, and samples out of order; all cases write to it, each under a label of its own.
 #[derive(Debug)]
 pub(super) struct Database(Prometheus);
 
@@ -21,7 +21,8 @@ impl Database {
     /// # Panics
     /// When there is no Prometheus, or it does not start.
     pub(super) fn start(folder: &Path) -> Self {
-        let mut prometheus = Prometheus::new(folder);
+        let config = "storage: {tsdb: {out_of_order_time_window: 2h}}\n";
+        let mut prometheus = Prometheus::configured(folder, PROMETHEUS_3.path(), config, &[]);
         prometheus.start();
         Self(prometheus)
     }

@@ -1,4 +1,5 @@
 //! Senders: each sends one request after another, the same one again until it is acknowledged, and notes both in the ledger.
+//! Some requests in a row are of remote write 1.0, then as many of 2.0.
 
 use std::{
     sync::{
@@ -9,8 +10,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use prom_remote::{STALE_MARKER_BITS, Sample, WriteRequestBuilder};
-use prom_remote_http::{ClientConfig, WriteClient, WriteError};
+use prom_remote::{CompressionError, STALE_MARKER_BITS, Sample, WriteRequestBuilder, WriteRequestV2Builder};
+use prom_remote_http::{ClientConfig, WriteClient, WriteError, WriteForm, WriteRequest};
 
 use super::ledger::Ledger;
 use crate::{http::block_on, series::Labels};
@@ -50,6 +51,7 @@ pub(super) struct Shape {
 #[derive(Debug)]
 struct Pending {
     number: u64,
+    form: WriteForm,
     body: Vec<u8>,
 }
 
@@ -108,15 +110,22 @@ impl Sender {
             None => self.prepare(),
         };
         let begun = Instant::now();
-        let told = match self.client.send_v1(pending.body.clone().into()).await {
+        let request = WriteRequest::new(pending.form, pending.body.clone().into());
+        let told = match self.client.send(request).await {
+            Ok(written) if written.counts.is_some_and(|counts| counts.samples != self.shape.series) => {
+                Told::Refused(format!("of {} samples {:?} are written", self.shape.series, written.counts))
+            }
             Ok(_) => Told::Stored,
-            Err(WriteError::Rejected { status: 400, message })
-                if self.shape.is_spoiled(pending.number) && message.contains("the others are stored") =>
-            {
-                drop(message);
+            Err(
+                WriteError::Rejected { status: 400, message }
+                | WriteError::Partial { status: 400, message, .. },
+            ) if self.shape.is_spoiled(pending.number) && message.contains("the others are stored") => {
                 Told::Stored
             }
-            Err(WriteError::Rejected { status: 400, message }) => Told::Refused(message),
+            Err(
+                WriteError::Rejected { status: 400, message }
+                | WriteError::Partial { status: 400, message, .. },
+            ) => Told::Refused(message),
             Err(error) => Told::Again(error.to_string()),
         };
         match told {
@@ -170,20 +179,20 @@ impl Sender {
         let number = self.next;
         self.next += 1;
         let timestamp_ms = self.shape.time(number);
-        let mut builder = WriteRequestBuilder::new();
+        let mut series = Vec::with_capacity(self.series.len());
         for (index, labels) in self.series.iter().enumerate() {
             let value_bits = value_bits(number * self.shape.series + index as u64);
             self.ledger.attempt(labels, timestamp_ms, value_bits);
-            builder.series(labels, [Sample { timestamp_ms, value_bits }]);
+            let labels: Vec<_> = labels.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+            series.push((labels, Sample { timestamp_ms, value_bits }));
         }
         if self.shape.is_spoiled(number) {
-            builder.series(
-                [("__name__", "faults_spoiled"), ("a", "1"), ("a", "2")],
-                [Sample::new(timestamp_ms, 1.0)],
-            );
+            let labels = vec![("__name__", "faults_spoiled"), ("a", "1"), ("a", "2")];
+            series.push((labels, Sample::new(timestamp_ms, 1.0)));
         }
-        let body = builder.finish_compressed().expect("the request is small");
-        Pending { number, body }
+        let form = if (number / IN_A_ROW).is_multiple_of(2) { WriteForm::V1 } else { WriteForm::V2 };
+        let body = encode(form, series).expect("the request is small");
+        Pending { number, form, body }
     }
 }
 
@@ -278,11 +287,28 @@ fn value_bits(number: u64) -> u64 {
     odd.copied().unwrap_or_else(|| ((mixed >> 1) as f64 / 1e6).to_bits())
 }
 
+fn encode(form: WriteForm, series: Vec<(Vec<(&str, &str)>, Sample)>) -> Result<Vec<u8>, CompressionError> {
+    if form == WriteForm::V2 {
+        let mut builder = WriteRequestV2Builder::new();
+        for (labels, sample) in series {
+            builder.series(labels, [sample]);
+        }
+        return builder.finish_compressed();
+    }
+    let mut builder = WriteRequestBuilder::new();
+    for (labels, sample) in series {
+        builder.series(labels, [sample]);
+    }
+    builder.finish_compressed()
+}
+
 fn client(base: &str, source: &str) -> WriteClient {
     let mut config = ClientConfig::new(&format!("{base}/api/v1/write/{source}")).expect("an http address");
     config.timeout = Duration::from_secs(10);
     WriteClient::new(config).expect("a sound client")
 }
 
+/// Requests of one version before those of the other come: enough that what waits goes out together.
+const IN_A_ROW: u64 = 4;
 /// Between two attempts at a request.
 const AGAIN: Duration = Duration::from_millis(20);
