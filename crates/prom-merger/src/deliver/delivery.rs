@@ -178,14 +178,14 @@ impl<'a> Delivery<'a> {
                 self.prove_suspects(&mut stack).await?;
             }
             let Some(mut part) = stack.pop() else { break };
-            let refusal = match part.refusal.take() {
-                Some(refusal) => refusal,
+            let (refusal, is_of_now) = match part.refusal.take() {
+                Some(refusal) => (refusal, false),
                 None => match self.try_part(&mut part).await? {
                     Judged::Taken => {
                         self.convict();
                         continue;
                     }
-                    Judged::Refused(refusal) => refusal,
+                    Judged::Refused(refusal) => (refusal, true),
                 },
             };
             let cut = if self.refusals < self.lane.destination.config.split_attempts {
@@ -198,6 +198,8 @@ impl<'a> Delivery<'a> {
                 Some([left, right]) => {
                     stack.extend([right, left].map(|message| Part { message, refusal: None }));
                 }
+                // Refused before a probe was taken, perhaps by a destination that was mended in between.
+                None if !is_of_now => stack.push(Part { message: part.message, refusal: None }),
                 None => self.suspects.push((part.message, refusal)),
             }
             if self.culprits.bytes() > MAX_HELD_BYTES {

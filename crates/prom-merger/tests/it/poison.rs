@@ -12,7 +12,7 @@ use prom_remote::{MetricType, Sample, WriteRequestBuilder};
 use prom_remote_http::WriteError;
 use serde_json::Value;
 
-use crate::support::{Answer, Destination, Series, TestMerger, eventually, is_probe, label};
+use crate::support::{Answer, Destination, Series, TestMerger, eventually, is_probe, label, one};
 
 const T: i64 = 1_700_000_000_000;
 const GOOD: f64 = 1.0;
@@ -185,6 +185,22 @@ async fn a_destination_that_refuses_all_costs_nothing() {
     for status in [400, 409, 422, 402, 500] {
         check_a_destination_that_refuses_all_costs_nothing(status).await;
     }
+}
+
+/// What was refused before the destination took a probe is no culprit yet.
+#[tokio::test]
+async fn a_destination_that_is_mended_after_one_refusal_gets_what_it_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let destination = Destination::start(|_, attempt| match attempt {
+        0 => Answer::Refuse(400, "no such tenant"),
+        _ => Answer::Take,
+    })
+    .await;
+    let merger = TestMerger::start(data.path(), &destination.url, "").await;
+    merger.send("a", one("only")).await.unwrap();
+    eventually("it arrives", || async { destination.names().contains(&"only".to_owned()) }).await;
+    assert_eq!(merger.metric("prom_merger_dead_letter_records{source=\"a\"}").await, 0.0);
+    merger.shutdown().await;
 }
 
 #[tokio::test]
