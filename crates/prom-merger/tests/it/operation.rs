@@ -3,9 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
+    sync::mpsc,
+    thread,
 };
 
 use prom_remote::{Sample, WriteRequestBuilder};
@@ -141,5 +144,81 @@ fn a_bad_form_or_deadline_is_wrong_usage() {
     for arguments in [["--log-format", "xml"], ["--drain-deadline", "soon"]] {
         let (code, _, errors) = run(&arguments, Some(&file));
         assert!(code == 2 && errors.contains(arguments[0]), "{errors}");
+    }
+}
+
+/// The status of a write under a token, from a program that listens at `address`.
+fn write_status(address: &str, token: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let body = one("up");
+    let head = format!(
+        "POST /api/v1/write/a HTTP/1.1\r\nHost: merger\r\nContent-Type: application/x-protobuf\r\n\
+         Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n\
+         Authorization: Bearer {token}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// The real program, all its threads, every log line: SIGHUP changes the token, and no line shows one.
+#[test]
+fn a_token_is_changed_by_a_signal_and_never_logged() {
+    const TOKENS: [&str; 3] = ["first-secret-1f3a", "second-secret-9b2c", "wrong-secret-77d0"];
+    let folder = tempfile::tempdir().unwrap();
+    let (config, token) = (folder.path().join("merger.yaml"), folder.path().join("a.token"));
+    fs::write(&token, TOKENS[0]).unwrap();
+    let text = format!(
+        "listen: 127.0.0.1:0\ndata: {}\nsources: [{{name: a, token_file: {}}}]\n\
+         destination: {{url: 'http://127.0.0.1:9/api/v1/write'}}\n",
+        folder.path().join("data").display(),
+        token.display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_prom-merger"))
+        .arg("--config")
+        .arg(&config)
+        .args(["--log-format", "json", "--log", "trace"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let process = child.id().to_string();
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args([name, &process]).status().unwrap();
+        assert!(sent.success());
+    };
+    let (mut address, mut lines) = (String::new(), Vec::new());
+    // Read all the time: nobody who logs waits for the requests below.
+    let (sender, told) = mpsc::channel();
+    let reader = BufReader::new(child.stderr.take().unwrap());
+    let reading =
+        thread::spawn(move || reader.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    for line in told {
+        let told: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        match told["message"].as_str() {
+            Some("listening") => {
+                address = told["address"].as_str().unwrap().to_owned();
+                let statuses = [0, 2].map(|token| write_status(&address, TOKENS[token]));
+                assert_eq!(statuses, [204, 403]);
+                fs::write(&token, TOKENS[1]).unwrap();
+                signal("-HUP");
+            }
+            Some("tokens and certificates are read anew") => {
+                let statuses = [0, 1].map(|token| write_status(&address, TOKENS[token]));
+                assert_eq!(statuses, [403, 204]);
+                signal("-TERM");
+            }
+            _ => {}
+        }
+        lines.push(line);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    reading.join().unwrap().unwrap();
+    assert!(lines.iter().any(|line| line.contains("TRACE")), "trace lines are there");
+    for line in &lines {
+        assert!(!TOKENS.iter().any(|token| line.contains(token)), "{line}");
     }
 }
