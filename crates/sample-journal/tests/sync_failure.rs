@@ -102,7 +102,7 @@ fn a_failed_write_is_told_and_appending_goes_on_afterwards() {
     let storage = SimulatedStorage::new();
     let (journal, _) = open(&storage).unwrap();
     journal.append_blocking(&[b"one"]).unwrap();
-    storage.fail_appends(Some(std::io::ErrorKind::StorageFull));
+    storage.fail_appends(Some(std::io::ErrorKind::Other));
     for _ in 0..20 {
         journal.append_blocking(&[&[1; 1000]]).unwrap_err();
     }
@@ -110,5 +110,27 @@ fn a_failed_write_is_told_and_appending_goes_on_afterwards() {
     assert_eq!(journal.statistics().failed_commits, 20);
     storage.fail_appends(None);
     assert_eq!(journal.append_blocking(&[b"two"]).unwrap().as_u64(), 1);
+    assert_eq!(common::read_all(&journal), [b"one".to_vec(), b"two".to_vec()]);
+}
+
+/// Where there is no room a commit is not tried for every record, and there may be room later.
+#[test]
+fn on_a_full_disk_records_are_refused_without_a_try_until_there_is_room() {
+    let storage = SimulatedStorage::new();
+    let (journal, _) = open(&storage).unwrap();
+    journal.append_blocking(&[b"one"]).unwrap();
+    storage.fail_appends(Some(std::io::ErrorKind::StorageFull));
+    for _ in 0..20 {
+        let error = journal.append_blocking(&[&[1; 1000]]).unwrap_err();
+        assert!(matches!(error, AppendError::Full | AppendError::Storage(_)), "{error}");
+    }
+    let failed = journal.statistics().failed_commits;
+    assert!((1..20).contains(&failed), "{failed} commits were tried");
+    storage.fail_appends(None);
+    let begun = std::time::Instant::now();
+    while journal.append_blocking(&[b"two"]).is_err() {
+        assert!(begun.elapsed().as_secs() < 30, "appending never goes on");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     assert_eq!(common::read_all(&journal), [b"one".to_vec(), b"two".to_vec()]);
 }
